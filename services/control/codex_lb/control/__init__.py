@@ -1,0 +1,1 @@
+"""The control plane: accounts, leases, limits and the facts they follow from."""

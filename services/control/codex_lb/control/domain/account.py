@@ -1,0 +1,108 @@
+"""What an account is: one upstream login in the pool, and what its plan is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.window import WindowKind
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who an account is. The e-mail is a label: seats of one team share a workspace, not a user."""
+
+    issuer: str
+    user_id: str
+    workspace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An account's tokens in clear: only inside control and, for its lifetime, a ticket."""
+
+    access_token: str
+    refresh_token: str
+    id_token: str
+    access_expires_at: datetime | None
+
+    def __repr__(self) -> str:
+        return "Credential(…)"  # tokens must not reach a log by way of a repr
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a sign-in or an auth.json yields: who, and the tokens."""
+
+    identity: Identity
+    email: str
+    plan: str
+    chatgpt_account_id: str  # value of upstream's header; empty when there is none
+    credential: Credential
+    refreshed_at: datetime | None  # when the tokens were issued, as far as the file says
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One login of the pool, without its tokens."""
+
+    account_id: AccountId
+    identity: Identity
+    email: str
+    plan: str
+    chatgpt_account_id: str
+    alias: str
+    generation: int  # rises with every new pair of tokens
+    access_expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the row."""
+        return f"{self.generation}-{self.updated_at.timestamp():.6f}"
+
+
+class AccountStatus(StrEnum):
+    """Where an account stands; derived from evidence, never stored."""
+
+    ACTIVE = "active"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    PAUSED = "paused"
+    REAUTH_REQUIRED = "reauth_required"
+    DEACTIVATED = "deactivated"
+
+
+PLAN_ALIASES = {
+    "education": "edu",
+    "k12": "edu",
+    "guest": "free",
+    "go": "free",
+    "free_workspace": "free",
+    "quorum": "free",
+    "unknown": "free",
+    "": "free",
+}
+
+# Credits per window and plan (data-plane reference 4.3).
+CAPACITY: dict[str, dict[WindowKind, float]] = {
+    "free": {WindowKind.PRIMARY: 0.0, WindowKind.SECONDARY: 1134.0, WindowKind.MONTHLY: 1134.0},
+    "plus": {WindowKind.PRIMARY: 225.0, WindowKind.SECONDARY: 7560.0},
+    "prolite": {WindowKind.PRIMARY: 1125.0, WindowKind.SECONDARY: 37800.0},
+    "pro": {WindowKind.PRIMARY: 1500.0, WindowKind.SECONDARY: 50400.0},
+}
+CAPACITY |= {
+    "business": CAPACITY["plus"],
+    "team": CAPACITY["plus"],
+    "edu": CAPACITY["plus"],
+    "enterprise": CAPACITY["pro"],
+}
+
+
+def capacity(plan: str, kind: WindowKind) -> float:
+    """Credits a plan has in a window; an unknown plan counts as plus, the commonest paid one."""
+    name = PLAN_ALIASES.get(plan.lower(), plan.lower())
+    return CAPACITY.get(name, CAPACITY["plus"]).get(kind, 0.0)

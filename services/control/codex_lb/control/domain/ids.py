@@ -1,0 +1,13 @@
+"""The ids that travel through control, each a type of its own so that two cannot be confused."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+AccountId = NewType("AccountId", str)
+ApiKeyId = NewType("ApiKeyId", str)
+LeaseId = NewType("LeaseId", str)
+ReplicaId = NewType("ReplicaId", str)
+TicketId = NewType("TicketId", str)
+TurnId = NewType("TurnId", str)
+WorkerId = NewType("WorkerId", str)

@@ -1,0 +1,238 @@
+"""The lease: a fenced, time-bounded right to spend one turn on one account, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from codex_lb.control.domain.evidence import Evidence
+from codex_lb.control.domain.ids import AccountId, LeaseId, TurnId
+
+PASSED_OVER_SHOWN = 16  # accounts a decision names one by one; the rest are counted
+
+
+class Work(StrEnum):
+    """What a lease is for."""
+
+    TURN = "turn"
+    COMPACTION = "compaction"
+    TRANSCRIPTION = "transcription"
+    FILE = "file"
+    CODEX_CONTROL = "codex_control"
+    IMAGE = "image"
+
+
+class ContinuityClass(StrEnum):
+    """Who may serve a turn (architecture, section 4)."""
+
+    FREE = "free"
+    SOFT = "soft"
+    OWNER_PREFERRING = "owner_preferring"
+    OWNER_BOUND = "owner_bound"
+
+
+class AnchorKind(StrEnum):
+    """What an anchor stands for."""
+
+    RESPONSE = "response"
+    FILE = "file"
+    TURN_STATE = "turn_state"
+    REASONING = "reasoning"
+    COMPACTION = "compaction"
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Upstream state that only one account can read, by its SHA-256."""
+
+    kind: AnchorKind
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Continuity:
+    """What ties a turn to accounts, classified once by the gateway."""
+
+    kind: ContinuityClass = ContinuityClass.FREE
+    anchors: tuple[Anchor, ...] = ()
+    affinity_keys: tuple[bytes, ...] = ()
+    is_full_context: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A lease somebody asks for."""
+
+    turn_id: TurnId
+    attempt: int
+    work: Work
+    model: str
+    service_tier: str = ""
+    api_key_id: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    continuity: Continuity = field(default_factory=Continuity)
+    excluded: Mapping[AccountId, str] = field(default_factory=dict)
+    wait_max_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """An account that was not chosen, and why."""
+
+    account_id: AccountId
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How a lease came about, or why there is none."""
+
+    strategy: str
+    affinity: str
+    candidates: int
+    eligible: int
+    passed_over: tuple[PassedOver, ...]
+    passed_over_counts: Mapping[str, int]
+    waited_s: float = 0.0
+
+
+NO_DECISION = Decision("", "", 0, 0, (), {})
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedAmount:
+    """A lease's share of one limit."""
+
+    limit_id: str
+    amount: int
+    window_started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A granted lease, complete enough to be rebuilt from a gateway's announcement."""
+
+    lease_id: LeaseId
+    epoch: int
+    account_id: AccountId
+    generation: int
+    turn_id: TurnId
+    attempt: int
+    work: Work
+    api_key_id: str
+    model: str
+    reservation: tuple[ReservedAmount, ...]
+    granted_at: datetime
+    decision: Decision
+
+
+class Outcome(StrEnum):
+    """How a lease or a turn ended."""
+
+    COMPLETED = "completed"
+    LIMITED = "limited"
+    REJECTED = "rejected"
+    BROKEN = "broken"
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+    REFUSED = "refused"
+
+
+class Blame(StrEnum):
+    """Whose a fault is."""
+
+    CLIENT = "client"
+    ACCOUNT = "account"
+    MODEL = "model"
+    UPSTREAM = "upstream"
+    NETWORK = "network"
+    US = "us"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A classified failure."""
+
+    code: str
+    blame: Blame
+    status: int  # HTTP status of upstream, 0 when it was no HTTP answer
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as upstream counted them."""
+
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds since the request was read; None where the point was not reached."""
+
+    leased_s: float | None = None
+    dispatched_s: float | None = None
+    first_byte_s: float | None = None
+    first_output_s: float | None = None
+    total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of a lease, with all that is to be recorded of it."""
+
+    lease: Lease
+    outcome: Outcome
+    fault: Fault | None
+    usage: Usage | None
+    timings: Timings
+    evidence: tuple[Evidence, ...]
+    anchors: tuple[Anchor, ...]
+    calls: int
+    service_tier: str
+    upstream_transport: str
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReport:
+    """One line of the request log."""
+
+    turn_id: TurnId
+    started_at: datetime
+    outcome: Outcome
+    fault: Fault | None
+    lease_id: str
+    account_id: str
+    attempts: int
+    api_key_id: str
+    work: Work
+    route: str
+    transport: str
+    requested_model: str
+    model: str
+    reasoning_effort: str
+    service_tier: str
+    actual_service_tier: str
+    usage: Usage | None
+    timings: Timings
+    status: int
+    user_agent: str
+    client_ip: str
+    response_id: str
+    session_id: str
+    request_bytes: int
+    response_bytes: int
+
+
+def epoch_of(term: int, counter: int) -> int:
+    """A fence that rises with every grant, also across restarts: each start of control takes a new term."""
+    return (term << 40) | counter

@@ -1,0 +1,119 @@
+"""Decides which account serves a turn. Pure: no clock, no I/O, no logging, randomness comes in as a number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from codex_lb.control.domain.account import AccountStatus
+from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.lease import PASSED_OVER_SHOWN, Decision, PassedOver
+
+PRESSURE_PERCENT_PER_STREAM = 2.5  # what a running turn counts for before its usage is known
+
+
+class Strategy(StrEnum):
+    """How to choose among accounts that could all serve."""
+
+    CAPACITY_WEIGHTED = "capacity_weighted"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An account as selection sees it."""
+
+    account_id: AccountId
+    status: AccountStatus
+    until: datetime | None  # when the status ends by itself
+    is_probing: bool
+    offers_model: bool
+    long_used_percent: float  # of the weekly (or monthly) window
+    short_used_percent: float  # of the 5 h window
+    long_capacity: float  # credits
+    in_use: int
+    slots: int  # 0 for no limit
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The account chosen, if any, and how that came about."""
+
+    account_id: AccountId | None
+    decision: Decision
+    is_busy: bool  # nothing but slots stood in the way: waiting may help
+    retry_at: datetime | None  # when the first account returns
+
+
+def choose(
+    candidates: Iterable[Candidate],
+    *,
+    excluded: Mapping[AccountId, str],
+    strategy: Strategy,
+    random: float,
+) -> Choice:
+    """The account that serves, by the strategy, among those nothing speaks against.
+
+    `random` is in [0, 1). Accounts passed over are named with their reason, the first few one by one.
+    """
+    eligible: list[Candidate] = []
+    passed: list[PassedOver] = []
+    counts: Counter[str] = Counter()
+    retry_at: datetime | None = None
+    total = 0
+    for candidate in candidates:
+        total += 1
+        reason = objection(candidate, excluded)
+        if reason is None:
+            eligible.append(candidate)
+            continue
+        counts[reason] += 1
+        if candidate.until is not None and (retry_at is None or candidate.until < retry_at):
+            retry_at = candidate.until
+        if len(passed) < PASSED_OVER_SHOWN:
+            passed.append(PassedOver(candidate.account_id, reason, candidate.until))
+    chosen = by_capacity(eligible, random) if eligible else None
+    return Choice(
+        account_id=chosen.account_id if chosen else None,
+        decision=Decision(strategy.value, "", total, len(eligible), tuple(passed), dict(counts)),
+        is_busy=chosen is None and bool(counts.keys() & {"no_slot", "probing"}),
+        retry_at=retry_at,
+    )
+
+
+def objection(candidate: Candidate, excluded: Mapping[AccountId, str]) -> str | None:
+    """Why an account cannot serve this turn now; None if it can."""
+    if candidate.account_id in excluded:
+        return f"left:{excluded[candidate.account_id]}"
+    if candidate.status is not AccountStatus.ACTIVE:
+        return candidate.status.value
+    if not candidate.offers_model:
+        return "model_not_offered"
+    if candidate.is_probing and candidate.in_use:
+        return "probing"
+    if candidate.slots and candidate.in_use >= candidate.slots:
+        return "no_slot"
+    return None
+
+
+def by_capacity(eligible: Sequence[Candidate], random: float) -> Candidate:
+    """A draw weighted by the credits left in the long window; without any, the least used account."""
+    weights = [weight(c) for c in eligible]
+    mark = random * sum(weights)
+    if mark <= 0 and not any(weights):
+        return min(eligible, key=lambda c: (c.long_used_percent, c.short_used_percent, c.in_use, c.account_id))
+    for candidate, share in zip(eligible, weights, strict=True):
+        mark -= share
+        if mark < 0:
+            return candidate
+    return eligible[-1]
+
+
+def weight(candidate: Candidate) -> float:
+    """Credits left in the long window, less what running turns will take; none when the short window is full."""
+    if candidate.short_used_percent >= 100:
+        return 0.0
+    used = candidate.long_used_percent + PRESSURE_PERCENT_PER_STREAM * candidate.in_use
+    return candidate.long_capacity * max(0.0, 100.0 - used) / 100.0

@@ -1,0 +1,1 @@
+"""The verbs of control, one per file: load, decide by the domain, save."""

@@ -1,0 +1,191 @@
+"""What the verbs need from the outside, as short protocols. store, vault and coordination implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from codex_lb.control.domain.account import Account, Credential, Identity
+from codex_lb.control.domain.evidence import Evidence
+from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId, TurnId
+from codex_lb.control.domain.lease import Lease, Settlement, TurnReport
+
+
+@dataclass(frozen=True, slots=True)
+class SealedCredential:
+    """An account's tokens as the vault sealed them; only the vault can open it."""
+
+    generation: int
+    key_id: str
+    ciphertext: bytes
+
+
+class Vault(Protocol):
+    """Seals and opens credentials."""
+
+    def seal(self, credential: Credential, *, generation: int) -> SealedCredential:
+        """Encrypts with the present key."""
+        ...
+
+    def open(self, sealed: SealedCredential) -> Credential:
+        """Raises CredentialUnreadableError when no key of the set fits."""
+        ...
+
+
+class Accounts(Protocol):
+    """The accounts, their sealed credentials and their evidence."""
+
+    async def all(self) -> list[tuple[Account, SealedCredential]]:
+        """Every account, oldest first."""
+        ...
+
+    async def by_identity(self, identity: Identity) -> Account | None:
+        """The account of an identity, if the pool has it."""
+        ...
+
+    async def add(self, account: Account, sealed: SealedCredential) -> None:
+        """Raises StoreConflictError when the identity is already there."""
+        ...
+
+    async def update(self, account: Account) -> None:
+        """Writes everything but the credential. Raises AccountNotFoundError."""
+        ...
+
+    async def replace_credential(self, account: Account, sealed: SealedCredential) -> bool:
+        """Stores a newer login with the account's row; False when a generation at least as new is stored already."""
+        ...
+
+    async def delete(self, account_id: AccountId, *, with_history: bool) -> bool:
+        """Removes the account, its credential and evidence; its turns too, or else they stay without it."""
+        ...
+
+    async def append_evidence(self, rows: Sequence[tuple[AccountId, Evidence]]) -> None:
+        """Adds to the log; evidence of accounts that are gone is dropped."""
+        ...
+
+    async def newest_evidence(self) -> Mapping[AccountId, Sequence[Evidence]]:
+        """For each account the newest row of every kind and window: all that its record needs."""
+        ...
+
+
+class Turns(Protocol):
+    """What was spent."""
+
+    async def record(self, settlements: Sequence[Settlement], reports: Sequence[TurnReport]) -> int:
+        """Writes attempts and turns, each once: a repeated one changes nothing, the truth replaces `abandoned`.
+
+        Returns how many rows were new.
+        """
+        ...
+
+
+class Catalogs(Protocol):
+    """Model lists by plan."""
+
+    async def by_plan(self) -> Mapping[str, Sequence[tuple[str, bytes]]]:
+        """The last list of every plan as (slug, entry JSON), in upstream's order."""
+        ...
+
+    async def put(self, plan: str, models: Sequence[tuple[str, bytes]], *, seen_at: datetime) -> None:
+        """Replaces a plan's list."""
+        ...
+
+
+class Terms(Protocol):
+    """Numbers that must rise across restarts."""
+
+    async def next(self, name: str) -> int:
+        """The next number of a counter, from 1, never given twice."""
+        ...
+
+
+class UnitOfWork(Protocol):
+    """One transaction: entered to begin, left to commit, or to roll back on an exception."""
+
+    accounts: Accounts
+    turns: Turns
+    catalogs: Catalogs
+    terms: Terms
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Store(Protocol):
+    """The database."""
+
+    def begin(self, *, writing: bool) -> UnitOfWork:
+        """A transaction; writers queue behind one another where the database has but one."""
+        ...
+
+
+class Ledger(Protocol):
+    """The batch writer for what comes with every turn."""
+
+    @property
+    def waiting(self) -> int:
+        """Entries accepted and not yet committed."""
+        ...
+
+    async def write(
+        self,
+        settlements: Sequence[Settlement],
+        reports: Sequence[TurnReport],
+        evidence: Sequence[tuple[AccountId, Evidence]],
+    ) -> None:
+        """Returns once all of it is committed, together with what others handed in meanwhile."""
+        ...
+
+
+class Leases(Protocol):
+    """Who holds which slot right now. Soft: rebuilt from what gateways announce."""
+
+    def in_use(self, account_id: AccountId) -> int:
+        """Stream slots taken on an account."""
+        ...
+
+    def held(self) -> int:
+        """Leases in all."""
+        ...
+
+    def held_by(self, replica_id: ReplicaId) -> int:
+        """Leases of one gateway."""
+        ...
+
+    async def take(self, lease: Lease, owner: ReplicaId, *, slots: int) -> bool:
+        """Takes a slot and remembers the lease, or False when the account's slots (0: no limit) are all taken."""
+        ...
+
+    async def restore(self, lease: Lease, owner: ReplicaId) -> bool:
+        """Remembers a lease that a gateway says it holds, whatever the slots; False when it is already known."""
+        ...
+
+    async def end(self, lease_id: LeaseId, *, epoch: int) -> Lease | None:
+        """Frees the slot; None when the lease is unknown (already ended, lapsed, or granted by a lost control)."""
+        ...
+
+    async def renew(self, owner: ReplicaId, *, now: datetime) -> None:
+        """A gateway was heard: its leases live for another TTL."""
+        ...
+
+    async def lapse(self, *, now: datetime) -> list[Lease]:
+        """Removes and returns the leases of gateways that were silent for the TTL."""
+        ...
+
+    async def wait_freed(self, *, timeout_s: float) -> bool:
+        """Waits until some slot is freed; False when the time is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Ids that are committed and can be forgotten by the gateway."""
+
+    lease_ids: tuple[LeaseId, ...]
+    turn_ids: tuple[TurnId, ...]
