@@ -162,8 +162,12 @@ class Leases(Protocol):
         """Takes a slot and remembers the lease, or False when the account's slots (0: no limit) are all taken."""
         ...
 
-    async def restore(self, lease: Lease, owner: ReplicaId) -> bool:
-        """Remembers a lease that a gateway says it holds, whatever the slots; False when it is already known."""
+    async def reconcile(self, owner: ReplicaId, held: Sequence[Lease]) -> list[Lease]:
+        """Takes a gateway's word for all that it holds, whatever the slots.
+
+        What it names and is unknown is remembered; what it does not name (a grant that was lost on the way) is freed
+        and returned.
+        """
         ...
 
     async def end(self, lease_id: LeaseId, *, epoch: int) -> Lease | None:

@@ -276,7 +276,9 @@ class AttachRequest(_message.Message):
 
     @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
-        """Leases still held, announced after hello so that a control which lost its memory can rebuild its table."""
+        """All leases still held, in the message of hello: a control which lost its memory rebuilds its table from it, and one
+        which did not frees what it granted and the gateway never got.
+        """
 
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:

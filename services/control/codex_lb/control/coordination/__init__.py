@@ -1,0 +1,1 @@
+"""Soft state that gateways and control replicas share: who holds which slot, which ticket is out."""

@@ -1,0 +1,1 @@
+"""gRPC faces of the verbs that gateways and workers use: translation only."""

@@ -1,0 +1,178 @@
+"""GatewayService.Attach: one stream per gateway, on which everything about leases travels.
+
+Reading never waits for granting or for the database: a grant that has to wait, and every commit, runs as a task of the
+stream's own group, and what they answer is bundled into as few messages as the moment allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TypeAlias
+
+import anyio
+import grpc.aio
+import structlog
+from anyio.abc import TaskGroup
+
+from codex_lb.api.control.v1 import leases_pb2 as pb
+from codex_lb.api.control.v1 import leases_pb2_grpc
+from codex_lb.api.errors.v1 import reasons_pb2
+from codex_lb.control.domain.ids import ReplicaId
+from codex_lb.control.rpcs import lease_wire
+from codex_lb.control.rpcs.instants import EPOCH, instant, wire_seconds
+from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
+from codex_lb.control.usecases.gateways import Gateways
+from codex_lb.control.usecases.ports import Leases
+from codex_lb.control.usecases.settle_leases import SettleLeases
+from codex_lb.kit.clock import Clock
+from codex_lb.kit.rpc_errors import RpcFailure
+
+PROTOCOL = 1
+ACQUIRES_WAITING_MAX = 10_000  # per gateway; far above what one process can have open
+log = structlog.get_logger(__name__)
+
+AttachContext: TypeAlias = "grpc.aio.ServicerContext[pb.AttachRequest, pb.AttachResponse]"
+
+
+class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
+    """The face of acquire, settle and held."""
+
+    def __init__(
+        self,
+        acquire: AcquireLease,
+        settle: SettleLeases,
+        leases: Leases,
+        gateways: Gateways,
+        clock: Clock,
+        *,
+        replica_id: str,
+        term: int,
+        heartbeat_period_s: float,
+        lease_ttl_s: float,
+    ) -> None:
+        self.acquire = acquire
+        self.settle = settle
+        self.leases = leases
+        self.gateways = gateways
+        self.clock = clock
+        self.lease_ttl_s = lease_ttl_s
+        self._welcome = pb.Welcome(
+            replica_id=replica_id,
+            term=term,
+            heartbeat_period=wire_seconds(heartbeat_period_s),
+            lease_ttl=wire_seconds(lease_ttl_s),
+        )
+
+    async def Attach(  # noqa: N802 - gRPC's name
+        self,
+        request_iterator: AsyncIterator[pb.AttachRequest],
+        context: AttachContext,  # noqa: ARG002
+    ) -> AsyncIterator[pb.AttachResponse]:
+        """Serves one gateway until its stream ends."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None:
+            return
+        if first.hello.protocol != PROTOCOL:
+            raise RpcFailure(
+                reasons_pb2.ERROR_REASON_PROTOCOL_MISMATCH,
+                f"This control speaks protocol {PROTOCOL}, the gateway {first.hello.protocol}. Upgrade the older one.",
+            )
+        session = Session(self, ReplicaId(first.hello.replica_id))
+        session.answer.welcome.CopyFrom(self._welcome)
+        await self.leases.renew(session.replica_id, now=self.clock.now())
+        self.gateways.attached(session.replica_id, first.hello.version)
+        log.info("gateway attached", replica_id=session.replica_id, version=first.hello.version)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(session.read, first, request_iterator, tasks)
+            async for bundle in session.bundles():
+                yield bundle
+            tasks.cancel_scope.cancel()
+        log.info("gateway detached", replica_id=session.replica_id, leases=self.leases.held_by(session.replica_id))
+
+
+class Session:
+    """One attached gateway."""
+
+    def __init__(self, rpc: GatewayRpc, replica_id: ReplicaId) -> None:
+        self._rpc = rpc
+        self.replica_id = replica_id
+        self.answer = pb.AttachResponse()  # what is said next; swapped for an empty one when it is sent
+        self._has_answer = asyncio.Event()
+        self._has_answer.set()  # the welcome
+        self._is_over = False
+        self._clock_ahead = timedelta(0)  # of the gateway's clock, over ours
+        self._waiting: dict[int, anyio.CancelScope] = {}
+
+    async def bundles(self) -> AsyncIterator[pb.AttachResponse]:
+        """Everything answered so far, whenever there is something, until the gateway is gone."""
+        while True:
+            await self._has_answer.wait()
+            if self._is_over:
+                return
+            self._has_answer.clear()
+            bundle, self.answer = self.answer, pb.AttachResponse()
+            yield bundle
+
+    async def read(self, first: pb.AttachRequest, more: AsyncIterator[pb.AttachRequest], tasks: TaskGroup) -> None:
+        """Takes in what the gateway says, in the order in which it says it."""
+        try:
+            await self._take_in(first, tasks)
+            async for message in more:
+                await self._take_in(message, tasks)
+        finally:
+            self._is_over = True
+            self._has_answer.set()
+
+    async def _take_in(self, message: pb.AttachRequest, tasks: TaskGroup) -> None:
+        rpc = self._rpc
+        if message.HasField("heartbeat"):
+            await self._heard(message.heartbeat)
+        if message.HasField("hello"):
+            await rpc.leases.reconcile(self.replica_id, [lease_wire.lease(held) for held in message.held])
+        if message.settlements or message.turns:
+            # Before the acquires: a turn that moves on must find its old slot free and its old account judged.
+            await self._settle(message, tasks)
+        for acquire_id in message.withdrawals:
+            if scope := self._waiting.get(acquire_id):
+                scope.cancel()
+        for acquire in message.acquires:
+            if len(self._waiting) >= ACQUIRES_WAITING_MAX:
+                raise RpcFailure(reasons_pb2.ERROR_REASON_POOL_BUSY, "Too many acquires are waiting on this stream.")
+            tasks.start_soon(self._acquire, acquire)
+
+    async def _heard(self, heartbeat: pb.Heartbeat) -> None:
+        now = self._rpc.clock.now()
+        await self._rpc.leases.renew(self.replica_id, now=now)
+        self._rpc.gateways.heard(self.replica_id)
+        # Evidence is ordered by time, so a gateway whose clock is off must not outrank the others. What is left of the
+        # difference is the transit time, well below the times evidence is judged by.
+        self._clock_ahead = (instant(heartbeat, "sent_at") or EPOCH) - now
+
+    async def _settle(self, message: pb.AttachRequest, tasks: TaskGroup) -> None:
+        settlements = [lease_wire.settlement(s, clock_ahead=self._clock_ahead) for s in message.settlements]
+        reports = [lease_wire.report(t, clock_ahead=self._clock_ahead) for t in message.turns]
+        learned = await self._rpc.settle.apply(settlements)
+
+        async def record() -> None:
+            ended = await self._rpc.settle.record(settlements, reports, learned)
+            self.answer.settled.lease_ids.extend(ended.lease_ids)
+            self.answer.settled.turn_ids.extend(ended.turn_ids)
+            self._has_answer.set()
+
+        tasks.start_soon(record)
+
+    async def _acquire(self, message: pb.Acquire) -> None:
+        with anyio.CancelScope() as scope:
+            self._waiting[message.acquire_id] = scope
+            try:
+                answer = await self._rpc.acquire(lease_wire.wanted(message), self.replica_id)
+            finally:
+                del self._waiting[message.acquire_id]
+            if isinstance(answer, Granted):
+                expires_at = answer.lease.granted_at + timedelta(seconds=self._rpc.lease_ttl_s)
+                self.answer.granted.append(lease_wire.granted(message.acquire_id, answer, expires_at=expires_at))
+            else:
+                self.answer.refused.append(lease_wire.refused(message.acquire_id, answer))
+            self._has_answer.set()

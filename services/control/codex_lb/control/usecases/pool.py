@@ -1,0 +1,136 @@
+"""The accounts as control sees them now: loaded once from the store, changed by evidence and by operators.
+
+Granting a lease reads nothing but this and the lease table, so a turn costs no SQL and is served while the database is
+away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from codex_lb.control.domain.account import Account, AccountStatus, capacity
+from codex_lb.control.domain.catalog import Catalog
+from codex_lb.control.domain.evidence import Evidence, Record, Standing, UsageSeen, record_of, standing
+from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.selection import Candidate
+from codex_lb.control.domain.window import WindowKind
+from codex_lb.control.usecases.ports import Leases, SealedCredential, Store, Vault
+
+
+@dataclass(slots=True)
+class Member:
+    """An account with what is known of it."""
+
+    account: Account
+    sealed: SealedCredential
+    record: Record
+    access_token: str = ""  # opened on first use; the vault's work is not repeated for every turn
+    known_standing: Standing | None = None
+
+    def standing_at(self, now: datetime) -> Standing:
+        """Where the account stands; worked out anew only when evidence came or a deadline passed."""
+        known = self.known_standing
+        if known is None or (known.until is not None and known.until <= now):
+            known = standing(self.record, generation=self.account.generation, now=now)
+            self.known_standing = known
+        return known
+
+    def observe(self, evidence: Evidence) -> None:
+        """Takes one more observation in."""
+        self.record = self.record.joined(evidence)
+        self.known_standing = None
+
+
+class Pool:
+    """All members by id, in the order in which they were added."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._members: dict[AccountId, Member] = {}
+        self.catalog = Catalog()
+
+    async def load(self, store: Store) -> None:
+        """Reads accounts and the newest evidence about them."""
+        async with store.begin(writing=False) as unit:
+            evidence = await unit.accounts.newest_evidence()
+            for account, sealed in await unit.accounts.all():
+                record = record_of(evidence.get(account.account_id, ()))
+                self._members[account.account_id] = Member(account, sealed, record)
+
+    def put(self, account: Account, sealed: SealedCredential) -> Member:
+        """Adds an account, or gives a known one its new row and login."""
+        member = self._members.get(account.account_id)
+        if member is None:
+            member = Member(account, sealed, Record())
+            self._members[account.account_id] = member
+        else:
+            member.account, member.sealed = account, sealed
+            member.access_token, member.known_standing = "", None
+        return member
+
+    def remove(self, account_id: AccountId) -> None:
+        """Forgets an account."""
+        self._members.pop(account_id, None)
+
+    def get(self, account_id: AccountId) -> Member | None:
+        """The member of that id, if there is one."""
+        return self._members.get(account_id)
+
+    def members(self) -> Sequence[Member]:
+        """Everybody, oldest first."""
+        return list(self._members.values())
+
+    def observe(self, account_id: AccountId, evidence: Evidence) -> bool:
+        """Takes an observation in; False when the account is gone."""
+        member = self._members.get(account_id)
+        if member is None:
+            return False
+        member.observe(evidence)
+        return True
+
+    def note_plan(self, account_id: AccountId, plan: str, *, now: datetime) -> Account | None:
+        """Takes over a plan that upstream named; the changed account, or None when nothing changed."""
+        member = self._members.get(account_id)
+        if member is None or not plan or member.account.plan == plan:
+            return None
+        member.account = replace(member.account, plan=plan, updated_at=now)
+        return member.account
+
+    def access_token(self, member: Member) -> str:
+        """The bearer token. Raises CredentialUnreadableError when the vault cannot open it."""
+        if not member.access_token:
+            member.access_token = self._vault.open(member.sealed).access_token
+        return member.access_token
+
+    def candidates(self, model: str, leases: Leases, *, slots: int, now: datetime) -> Iterator[Candidate]:
+        """Everybody as selection sees them."""
+        for account_id, member in self._members.items():
+            known = member.standing_at(now)
+            usage = member.record.usage
+            long = usage.get(WindowKind.SECONDARY) or usage.get(WindowKind.MONTHLY)
+            short = usage.get(WindowKind.PRIMARY)
+            yield Candidate(
+                account_id=account_id,
+                status=known.status,
+                until=known.until,
+                is_probing=known.is_probing,
+                offers_model=not model or self.catalog.offers(member.account.plan, model),
+                long_used_percent=_used(long, now),
+                short_used_percent=_used(short, now),
+                long_capacity=capacity(member.account.plan, WindowKind.SECONDARY),
+                in_use=leases.in_use(account_id),
+                slots=slots,
+            )
+
+    def count_by_status(self, now: datetime) -> dict[AccountStatus, int]:
+        """How many accounts stand where."""
+        counts = dict.fromkeys(AccountStatus, 0)
+        for member in self._members.values():
+            counts[member.standing_at(now).status] += 1
+        return counts
+
+
+def _used(seen: UsageSeen | None, now: datetime) -> float:
+    return 0.0 if seen is None else seen.window.used_percent_at(now)

@@ -1,0 +1,78 @@
+"""Ends leases: frees the slot and learns from the evidence at once, then has it recorded, once, by the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from codex_lb.control.domain.evidence import Evidence
+from codex_lb.control.domain.ids import AccountId, LeaseId
+from codex_lb.control.domain.lease import Blame, Fault, Lease, Outcome, Settlement, Timings, TurnReport
+from codex_lb.control.usecases.pool import Pool
+from codex_lb.control.usecases.ports import Ended, Leases, Ledger
+from codex_lb.kit.clock import Clock
+
+
+class SettleLeases:
+    """The verb, in two steps: `apply` changes what is in memory, `record` makes it durable."""
+
+    def __init__(self, pool: Pool, leases: Leases, ledger: Ledger, clock: Clock) -> None:
+        self._pool = pool
+        self._leases = leases
+        self._ledger = ledger
+        self._clock = clock
+        self.turns_recorded = 0
+
+    async def apply(self, settlements: Sequence[Settlement]) -> list[tuple[AccountId, Evidence]]:
+        """Frees slots and takes evidence in; returns the evidence that is to be recorded.
+
+        A settlement of a lease this control never granted is as good as any: it holds all there is to know.
+        """
+        learned: list[tuple[AccountId, Evidence]] = []
+        for settlement in settlements:
+            lease = settlement.lease
+            await self._leases.end(lease.lease_id, epoch=lease.epoch)
+            learned += [
+                (lease.account_id, evidence)
+                for evidence in settlement.evidence
+                if self._pool.observe(lease.account_id, evidence)
+            ]
+        return learned
+
+    async def record(
+        self,
+        settlements: Sequence[Settlement],
+        reports: Sequence[TurnReport],
+        learned: Sequence[tuple[AccountId, Evidence]],
+    ) -> Ended:
+        """Returns when all of it is committed."""
+        await self._ledger.write(settlements, reports, learned)
+        self.turns_recorded += len(reports)
+        return Ended(
+            lease_ids=tuple(LeaseId(s.lease.lease_id) for s in settlements),
+            turn_ids=tuple(r.turn_id for r in reports),
+        )
+
+    async def lapse(self) -> int:
+        """Settles what vanished gateways held as abandoned; how many there were."""
+        now = self._clock.now()
+        lapsed = await self._leases.lapse(now=now)
+        if lapsed:
+            await self._ledger.write([self._abandoned(lease) for lease in lapsed], [], [])
+        return len(lapsed)
+
+    def _abandoned(self, lease: Lease) -> Settlement:
+        now = self._clock.now()
+        fault = Fault("gateway_vanished", Blame.US, 0, "The gateway that held this lease was not heard for its TTL.")
+        return Settlement(
+            lease=lease,
+            outcome=Outcome.ABANDONED,
+            fault=fault,
+            usage=None,
+            timings=Timings(total_s=(now - lease.granted_at).total_seconds()),
+            evidence=(),
+            anchors=(),
+            calls=0,
+            service_tier="",
+            upstream_transport="",
+            ended_at=now,
+        )
