@@ -27,8 +27,31 @@ class WrongKeyError(ControlError):
     """The encryption key is not the one the stored credentials were sealed with."""
 
 
+class KeyFileError(ControlError):
+    """The file with the encryption key cannot be used; the text says why and how to mend it."""
+
+
 class StoreConflictError(ControlError):
     """A row with that identity is already there."""
+
+
+class UnstorableError(StoreConflictError):
+    """A value the database cannot hold: it will be refused however often it comes."""
+
+
+class EntriesRefusedError(StoreConflictError):
+    """Some of what was handed to the ledger can never be stored; all the rest is committed."""
+
+    def __init__(self, *, lease_ids: frozenset[str], turn_ids: frozenset[str], evidence: int) -> None:
+        super().__init__(
+            f"{len(lease_ids)} settlements, {len(turn_ids)} turn reports and {evidence} observations cannot be stored"
+        )
+        self.lease_ids = lease_ids
+        self.turn_ids = turn_ids
+
+
+class InvalidDatabaseUrlError(ControlError):
+    """The database's URL is none this service can open; the text shows the forms it can."""
 
 
 class StoreUnavailableError(ControlError):

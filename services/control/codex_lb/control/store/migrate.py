@@ -1,0 +1,171 @@
+"""Brings the database's schema to what this version needs: one transaction, one migrator at a time, a backup first."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import anyio.to_thread
+import sqlalchemy.exc
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, inspect, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from codex_lb.control.errors import MigrationError
+from codex_lb.control.store import migrations, postgresql, sqlite
+from codex_lb.control.store.database import database_url
+from codex_lb.control.store.transaction import answers
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+LOCK_WAIT_MAX_S = 300.0  # as long as the largest migration by another replica may take
+POSTGRESQL_LOCK = 0x636F6465786C62  # "codexlb": an advisory lock's name is a number
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationReport:
+    """What was done."""
+
+    from_revision: str | None  # None: the database was empty
+    to_revision: str
+    backup_file: Path | None
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there was anything to do."""
+        return self.from_revision != self.to_revision
+
+
+async def migrate(url: str, *, backup: bool, backup_files_max: int, now: datetime) -> MigrationReport:
+    """Does nothing when the schema is as needed. Raises MigrationError or StoreUnavailableError; then nothing changed.
+
+    A backup is made of SQLite files only, and only when there is something to migrate.
+    """
+    parsed = database_url(url)
+    async with _alone(parsed) as connection:
+        before = await connection.run_sync(_revision)
+        _refuse_newer(before)
+        if before == head_revision():
+            return MigrationReport(before, before, None)
+        file = None
+        if backup and parsed.get_backend_name() == "sqlite" and await connection.run_sync(_has_tables):
+            file = await anyio.to_thread.run_sync(_back_up, sqlite.file_of(parsed), now, backup_files_max)
+        await connection.run_sync(_upgrade)
+    log.info("database migrated", from_revision=before, to_revision=head_revision())
+    return MigrationReport(before, head_revision(), file)
+
+
+async def needs_migration(url: str) -> bool:
+    """Whether `migrate` has anything to do. Raises MigrationError when the database is newer than this version."""
+    revision = await current_revision(url)
+    _refuse_newer(revision)
+    return revision != head_revision()
+
+
+async def current_revision(url: str) -> str | None:
+    """Where the database's schema stands; None when it has none."""
+    parsed = database_url(url)
+    if parsed.get_backend_name() == "sqlite" and not sqlite.file_of(parsed).exists():
+        return None
+    async with _connected(parsed) as connection:
+        return await connection.run_sync(_revision)
+
+
+def head_revision() -> str:
+    """What this version needs."""
+    return _known_revisions()[0]
+
+
+@asynccontextmanager
+async def _alone(url: URL) -> AsyncIterator[AsyncConnection]:
+    """A transaction that no other migrator can be in at the same time."""
+    if url.get_backend_name() == "sqlite":
+        sqlite.prepare(sqlite.file_of(url))
+    async with _connected(url) as connection:
+        if url.get_backend_name() == "postgresql":  # SQLite's lock is that its transaction is IMMEDIATE
+            await connection.execute(text(f"SET LOCAL lock_timeout = {int(LOCK_WAIT_MAX_S * 1000)}"))
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({POSTGRESQL_LOCK})"))
+        yield connection
+
+
+@asynccontextmanager
+async def _connected(url: URL) -> AsyncIterator[AsyncConnection]:
+    engine = _engine(url)
+    try:
+        with answers():
+            async with engine.begin() as connection:
+                yield connection
+    finally:
+        await engine.dispose()
+
+
+def _engine(url: URL) -> AsyncEngine:
+    if url.get_backend_name() == "sqlite":
+        return sqlite.migrating_engine(url, wait_max_s=LOCK_WAIT_MAX_S)
+    return postgresql.engine_for(url, statement_timeout_s=None, pool_size=1, max_overflow=0)
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _has_tables(connection: Connection) -> bool:
+    return bool(inspect(connection).get_table_names())
+
+
+def _refuse_newer(revision: str | None) -> None:
+    if revision is not None and revision not in _known_revisions():
+        raise MigrationError(
+            f"The database is newer than this version of codex-lb: its schema is at revision {revision}, and this"
+            f" version knows revisions up to {head_revision()}. Start the version that wrote it, restore the backup"
+            " made before it was migrated, or name another database."
+        )
+
+
+def _upgrade(connection: Connection) -> None:
+    with as_file(files(migrations)) as folder:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        try:
+            command.upgrade(config, "head")
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise MigrationError(f"The database could not be migrated, and was left as it was: {error}") from error
+
+
+@cache
+def _known_revisions() -> tuple[str, ...]:
+    """The newest first."""
+    with as_file(files(migrations)) as folder:
+        return tuple(script.revision for script in ScriptDirectory(folder).walk_revisions())
+
+
+def _back_up(file: Path, now: datetime, files_max: int) -> Path:
+    """A copy beside the file, the oldest copies removed. Another connection may hold the write lock meanwhile."""
+    copy = file.with_name(f"{file.name}.{now.astimezone(UTC):%Y%m%dT%H%M%SZ}.bak")
+    unfinished = copy.with_suffix(".partial")  # so that a copy cut short is never taken for a backup
+    try:
+        os.close(os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(unfinished)) as target:
+            source.backup(target)
+        unfinished.replace(copy)
+    except (OSError, sqlite3.Error) as error:
+        unfinished.unlink(missing_ok=True)
+        raise MigrationError(
+            f"The database was not migrated, because no backup could be written to {copy}: {error}"
+        ) from error
+    copies = sorted(file.parent.glob(f"{file.name}.*Z.bak"))
+    for old in copies[: max(0, len(copies) - max(1, files_max))]:
+        old.unlink(missing_ok=True)
+    return copy

@@ -1,0 +1,1 @@
+"""The ports of the verbs over tables, one module per port."""

@@ -1,0 +1,107 @@
+"""The log of evidence within one transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import and_, insert, literal, select, union_all
+
+from codex_lb.control.domain.evidence import Evidence, Record, RefusalKind, Refused, UsageSeen
+from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.window import WindowKind
+from codex_lb.control.store.news import Sieve
+from codex_lb.control.store.structures import EVIDENCE, KINDS, generation_of, key_of, restored, structure
+from codex_lb.control.store.tables import accounts, evidence
+from codex_lb.control.store.transaction import Transaction
+
+
+class EvidenceLog:
+    """Appends what is worth a row, and finds the newest of each kind."""
+
+    def __init__(self, transaction: Transaction, sieve: Sieve) -> None:
+        self._transaction = transaction
+        self._sieve = sieve
+        self._pending: dict[AccountId, Record] = {}
+
+    async def append(self, rows: Sequence[tuple[AccountId, Evidence]]) -> None:
+        """Drops evidence of accounts that are gone, and what says nothing new."""
+        if not rows:
+            return
+        present = await self._present({account_id for account_id, _ in rows})
+        news = self._sieve.news([row for row in rows if row[0] in present], self._pending)
+        if news:
+            await self._transaction.run(insert(evidence), [_row_of(account_id, one) for account_id, one in news])
+
+    async def newest(self) -> Mapping[AccountId, Sequence[Evidence]]:
+        """The newest row of every kind and key; several if they are of the same moment."""
+        found = await self._transaction.run(_NEWEST)
+        newest: dict[AccountId, list[Evidence]] = defaultdict(list)
+        for row in found.mappings():
+            newest[AccountId(row["account_id"])].append(restored(row["body"], EVIDENCE[row["kind"]]))
+        return newest
+
+    def committed(self) -> None:
+        """What was appended is stored."""
+        self._sieve.remember(self._pending)
+
+    async def _present(self, account_ids: set[AccountId]) -> set[AccountId]:
+        # KEY SHARE (PostgreSQL): the accounts found must not be deleted before this transaction's rows refer to them.
+        found = await self._transaction.run(
+            select(accounts.c.account_id)
+            .where(accounts.c.account_id.in_(account_ids))
+            .order_by(accounts.c.account_id)
+            .with_for_update(read=True, key_share=True)
+        )
+        return set(found.scalars())
+
+
+def _row_of(account_id: AccountId, one: Evidence) -> dict[str, object]:
+    return {
+        "account_id": account_id,
+        "kind": KINDS[type(one)],
+        "key": key_of(one),
+        "generation": generation_of(one),
+        "observed_at": one.observed_at,
+        "body": structure(one),
+    }
+
+
+# Each kind with its keys: few, so that the newest of each is one step into the index, however long the log is.
+_LINES = union_all(
+    *(
+        select(literal(kind).label("kind"), literal(key).label("key"))
+        for kind, keys in {
+            **{kind: [""] for kind in EVIDENCE},
+            KINDS[UsageSeen]: [window.value for window in WindowKind],
+            KINDS[Refused]: [refusal.value for refusal in RefusalKind],
+        }.items()
+        for key in keys
+    )
+).cte("lines")
+
+_rival = evidence.alias("rival")
+_first = (
+    select(_rival.c.evidence_id)
+    .where(_rival.c.account_id == accounts.c.account_id, _rival.c.kind == _LINES.c.kind, _rival.c.key == _LINES.c.key)
+    .order_by(_rival.c.generation.desc(), _rival.c.observed_at.desc())
+    .limit(1)
+    .correlate(accounts, _LINES)
+    .scalar_subquery()
+)
+_heads = select(_first.label("evidence_id")).select_from(accounts.join(_LINES, literal(value=True))).subquery("heads")
+_head = evidence.alias("head")
+
+# Rows of the same moment as the newest come too: which of them counts is the domain's to say, by their content.
+_NEWEST = select(evidence.c.account_id, evidence.c.kind, evidence.c.body).select_from(
+    _heads.join(_head, _head.c.evidence_id == _heads.c.evidence_id).join(
+        evidence,
+        and_(
+            evidence.c.account_id == _head.c.account_id,
+            evidence.c.kind == _head.c.kind,
+            evidence.c.key == _head.c.key,
+            evidence.c.generation == _head.c.generation,
+            evidence.c.observed_at == _head.c.observed_at,
+        ),
+    )
+)

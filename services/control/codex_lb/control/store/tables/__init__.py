@@ -1,0 +1,22 @@
+"""The tables, one module per noun; `metadata` knows all of them."""
+
+from codex_lb.control.store.tables.accounts import accounts, credentials
+from codex_lb.control.store.tables.catalogs import catalog_models, catalogs
+from codex_lb.control.store.tables.evidence import evidence
+from codex_lb.control.store.tables.key_fingerprints import key_fingerprints
+from codex_lb.control.store.tables.schema import metadata
+from codex_lb.control.store.tables.terms import terms
+from codex_lb.control.store.tables.turns import attempts, turns
+
+__all__ = [
+    "accounts",
+    "attempts",
+    "catalog_models",
+    "catalogs",
+    "credentials",
+    "evidence",
+    "key_fingerprints",
+    "metadata",
+    "terms",
+    "turns",
+]

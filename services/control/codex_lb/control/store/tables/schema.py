@@ -1,0 +1,51 @@
+"""What all tables share: the naming of constraints, and column types that mean the same on both databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData, String, TypeDecorator
+
+# Named by rule, so that a migration can address every constraint on either database.
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment: stored in UTC, returned aware. SQLite keeps it as text, which sorts by time."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Words(TypeDecorator[str]):
+    """Text. PostgreSQL cannot hold NUL, which clients can send inside a model's name: it must not cost the row."""
+
+    impl = String()
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value
+
+
+COUNT = BigInteger()  # numbers that come from outside or only ever rise
+ROW_ID = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts rows by itself only in a plain INTEGER
+STRUCTURE = JSON(none_as_null=True)  # a value of the domain that is read whole and never searched

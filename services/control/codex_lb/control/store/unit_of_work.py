@@ -1,0 +1,47 @@
+"""One transaction with the repositories that work in it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from codex_lb.control.errors import StoreUnavailableError
+from codex_lb.control.store.news import Sieve
+from codex_lb.control.store.repositories.accounts import SqlAccounts
+from codex_lb.control.store.repositories.catalogs import SqlCatalogs
+from codex_lb.control.store.repositories.evidence import EvidenceLog
+from codex_lb.control.store.repositories.fingerprints import SqlFingerprints
+from codex_lb.control.store.repositories.terms import SqlTerms
+from codex_lb.control.store.repositories.turns import SqlTurns
+from codex_lb.control.store.transaction import Transaction
+from codex_lb.control.usecases.ports import Accounts, Catalogs, Fingerprints, Terms, Turns
+
+
+class SqlUnitOfWork:
+    """Begins when entered; commits when left, or rolls back on an exception."""
+
+    def __init__(self, engine: AsyncEngine, sieve: Sieve, *, is_writing: bool) -> None:
+        self._transaction = Transaction(engine, is_writing=is_writing)
+        self._log = EvidenceLog(self._transaction, sieve)
+        self.accounts: Accounts = SqlAccounts(self._transaction, self._log)
+        self.turns: Turns = SqlTurns(self._transaction)
+        self.catalogs: Catalogs = SqlCatalogs(self._transaction)
+        self.terms: Terms = SqlTerms(self._transaction)
+        self.fingerprints: Fingerprints = SqlFingerprints(self._transaction)
+
+    async def __aenter__(self) -> Self:
+        await self._transaction.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            with suppress(StoreUnavailableError):  # it is rolled back then by the database, and `error` says more
+                await self._transaction.end(commit=False)
+            return
+        await self._transaction.end(commit=True)
+        self._log.committed()
