@@ -202,6 +202,10 @@ class Upstream:
         """Lets held streams go on, oldest first; returns how many. Those that come later are held anew."""
         return (await self._post("release", dict[str, int], account=account, streams_max=streams_max))["released"]
 
+    async def cut(self, account: str | None = None) -> int:
+        """Closes every connection that carries an answer, idle WebSockets too; returns how many answers that ended."""
+        return (await self._post("cut", dict[str, int], account=account))["cut"]
+
     async def reset(self, *, accounts: bool = False) -> None:
         """Scripts, log, counters and violations go, held streams go on; accounts and tokens go when asked."""
         await self._post("reset", _NOTHING, accounts=accounts)
@@ -249,6 +253,17 @@ class Upstream:
             after, slice_s = seen.counters.version, min(left, _SLICE_S)
             seen = await self._seen(await self._get("changes", Counters, after=after, within_s=slice_s))
         return seen
+
+    async def wait_for_counters(self, predicate: Callable[[Counters], bool], *, within_s: float = WITHIN_S) -> Counters:
+        """As ``wait_for``, without reading the log: for tests with thousands of turns. Raises UpstreamError."""
+        deadline = anyio.current_time() + within_s
+        counters = await self.counters()
+        while not predicate(counters):
+            left = deadline - anyio.current_time()
+            if left <= 0:
+                raise UpstreamError(f"not within {within_s} s; counters: {counters}")
+            counters = await self._get("changes", Counters, after=counters.version, within_s=min(left, _SLICE_S))
+        return counters
 
     async def _seen(self, counters: Counters) -> Seen:
         return Seen(counters, await self.turns())

@@ -10,6 +10,7 @@ from tests.support.simulator.bodies import BODY_BYTES_MAX
 from tests.support.simulator.control import Control
 from tests.support.simulator.gate import Gate
 from tests.support.simulator.journal import Journal, Recording
+from tests.support.simulator.lines import Lines
 from tests.support.simulator.oauth import Issuer
 from tests.support.simulator.pages import Pages
 from tests.support.simulator.reception import Reception
@@ -27,7 +28,8 @@ def build_app() -> web.Application:
     issuer = Issuer()
     journal = Journal()
     gate = Gate(lambda account, change: journal.count(account, held=change))
-    reception = Reception(accounts, issuer, journal, gate)
+    lines = Lines()
+    reception = Reception(accounts, issuer, journal, gate, lines)
     turns = Turns(accounts, journal, gate)
     sign_in = SignIn(reception, issuer, accounts, journal)
     pages = Pages(reception, journal)
@@ -42,7 +44,7 @@ def build_app() -> web.Application:
             web.get("/backend-api/wham/usage", recorded("usage", pages.usage), allow_head=False),
             web.post("/oauth/token", recorded("token", sign_in.token)),
             web.get("/oauth/authorize", recorded("authorize", sign_in.authorize), allow_head=False),
-            *Control(accounts, issuer, journal, gate, sign_in).routes(),
+            *Control(accounts, issuer, journal, gate, lines, sign_in).routes(),
             web.route("*", "/{elsewhere:.*}", recorded("unknown", _unknown)),
         ]
     )

@@ -9,6 +9,7 @@ from aiohttp import web
 from tests.support.simulator.accounts import Account, Accounts
 from tests.support.simulator.gate import Gate
 from tests.support.simulator.journal import Journal
+from tests.support.simulator.lines import Lines
 from tests.support.simulator.models import ENTRIES, Catalog
 from tests.support.simulator.oauth import Issuer
 from tests.support.simulator.record import Credits, Window
@@ -72,6 +73,12 @@ class Release(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     streams_max: int | None = None
 
 
+class Cut(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The connections of one account, or all."""
+
+    account: str | None = None
+
+
 class Reset(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Scripts, journal and violations go; with ``accounts`` the accounts and their tokens too."""
 
@@ -87,11 +94,14 @@ class Keep(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Control:
     """The handlers."""
 
-    def __init__(self, accounts: Accounts, issuer: Issuer, journal: Journal, gate: Gate, sign_in: SignIn) -> None:
+    def __init__(
+        self, accounts: Accounts, issuer: Issuer, journal: Journal, gate: Gate, lines: Lines, sign_in: SignIn
+    ) -> None:
         self._accounts = accounts
         self._issuer = issuer
         self._journal = journal
         self._gate = gate
+        self._lines = lines
         self._sign_in = sign_in
 
     def routes(self) -> list[web.RouteDef]:
@@ -105,6 +115,7 @@ class Control:
             web.post(f"{PREFIX}/revoke", _guarded(self.revoke)),
             web.post(f"{PREFIX}/browser", _guarded(self.browser)),
             web.post(f"{PREFIX}/release", _guarded(self.release)),
+            web.post(f"{PREFIX}/cut", _guarded(self.cut)),
             web.post(f"{PREFIX}/reset", _guarded(self.reset)),
             web.post(f"{PREFIX}/keep", _guarded(self.keep)),
             web.get(f"{PREFIX}/log", _guarded(self.log)),
@@ -168,6 +179,10 @@ class Control:
         """Lets held streams go on."""
         wanted = await _read(request, Release)
         return _answer({"released": self._gate.release(wanted.account, streams_max=wanted.streams_max)})
+
+    async def cut(self, request: web.Request) -> web.Response:
+        """Closes connections in the middle of what they carry."""
+        return _answer({"cut": self._lines.cut((await _read(request, Cut)).account)})
 
     async def reset(self, request: web.Request) -> web.Response:
         """As after a start; streams that run keep running, held ones are released."""

@@ -198,4 +198,4 @@ class Journal:
 
 
 def _emptied(tally: Tally) -> Tally:
-    return Tally(open=tally.open, open_peak=tally.open, held=tally.held)
+    return Tally(open=tally.open, open_peak=tally.open, held=tally.held, sockets_open=tally.sockets_open)

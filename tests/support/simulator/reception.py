@@ -12,6 +12,7 @@ from tests.support.simulator.accounts import Account, Accounts, step_of
 from tests.support.simulator.bodies import unpack
 from tests.support.simulator.gate import Gate
 from tests.support.simulator.journal import Journal, Recording
+from tests.support.simulator.lines import Lines
 from tests.support.simulator.oauth import Issuer
 from tests.support.simulator.record import Kind
 from tests.support.simulator.steps import (
@@ -42,11 +43,12 @@ class ConnectionCutError(Exception):
 class Reception:
     """What every endpoint does before its own work."""
 
-    def __init__(self, accounts: Accounts, issuer: Issuer, journal: Journal, gate: Gate) -> None:
+    def __init__(self, accounts: Accounts, issuer: Issuer, journal: Journal, gate: Gate, lines: Lines) -> None:
         self._accounts = accounts
         self._issuer = issuer
         self._journal = journal
         self._gate = gate
+        self.lines = lines
 
     def recorded(self, kind: Kind, handler: RecordedHandler) -> Handler:
         """The handler, with its request, its refusals and its end in the journal."""
@@ -61,8 +63,9 @@ class Reception:
                 headers=request.raw_headers,
             )
             try:
-                self._check_headers(request, recording)
-                response = await handler(request, recording)
+                with self.lines.carrying(request, recording):
+                    self._check_headers(request, recording)
+                    response = await handler(request, recording)
             except faults.RefusedError as refused:
                 return refuse(recording, refused.fault)
             except ConnectionCutError:

@@ -8,7 +8,7 @@ Kind = Literal[
     "responses", "warmup", "handshake", "models", "usage", "token", "authorize", "device", "compact", "transcribe",
     "files", "unknown",
 ]  # fmt: skip
-Ended = Literal["complete", "refused", "cut", "client_gone", "stopped"]
+Ended = Literal["complete", "refused", "cut", "client_gone"]
 JsonObject = dict[str, Any]  # tests look into bodies; nobody else does
 
 
@@ -72,7 +72,9 @@ class Tally(msgspec.Struct, kw_only=True):
     exchanges_refused: int = 0
     usage_reads: int = 0
     model_reads: int = 0
+    warmups: int = 0
     sockets: int = 0
+    sockets_open: int = 0
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0

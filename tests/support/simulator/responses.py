@@ -3,11 +3,12 @@
 import asyncio
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from tests.support.simulator import ciphertext
 from tests.support.simulator.accounts import Account
-from tests.support.simulator.answers import Event, event
+from tests.support.simulator.answers import Event
 from tests.support.simulator.bodies import decode
 from tests.support.simulator.journal import Recording
 from tests.support.simulator.reception import Reception
@@ -80,9 +81,8 @@ class _EventStream:
 
 
 def event_of(account: Account) -> Event:
-    """The account's usage as an event; it has no sequence number upstream either."""
-    fields = account.usage.event()
-    return event(str(fields.pop("type")), 0, **fields)
+    """The account's usage as an event; it has no sequence number."""
+    return Event("codex.rate_limits", msgspec.json.encode(account.usage.event()))
 
 
 def check_turn_state(request: web.Request, recording: Recording, account: Account) -> None:

@@ -108,7 +108,8 @@ class Turns:
     @contextmanager
     def counted(self, recording: Recording, account: Account) -> Iterator[None]:
         """The turn counts as open until its end is known."""
-        self._journal.count(account.name, turns=1, open=1)
+        is_warm_up = recording.kind == "warmup"
+        self._journal.count(account.name, turns=int(not is_warm_up), warmups=int(is_warm_up), open=1)
         try:
             yield
         except faults.RefusedError:
@@ -116,7 +117,7 @@ class Turns:
             raise
         except (asyncio.CancelledError, ConnectionError):
             recording.end("client_gone")
-            self._journal.count(account.name, open=-1, client_gone=1)
+            self._journal.count(account.name, open=-1, client_gone=int(recording.ended == "client_gone"))
             raise
         except ConnectionCutError:
             self._journal.count(account.name, open=-1)

@@ -1,8 +1,6 @@
 """GET /backend-api/codex/responses as a WebSocket: many turns on one connection, one after another."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -43,8 +41,11 @@ class Sockets:
         del ws.headers["openai-model"]  # the handshake knows no model
         await ws.prepare(request)
         recording.status = 101
-        self._journal.count(account.name, sockets=1)
-        await _Socket(ws, request, account, self._turns, self._reception, self._journal).serve()
+        self._journal.count(account.name, sockets=1, sockets_open=1)
+        try:
+            await _Socket(ws, request, recording, account, self._turns, self._reception, self._journal).serve()
+        finally:
+            self._journal.count(account.name, sockets_open=-1)
         return ws
 
 
@@ -55,6 +56,7 @@ class _Socket:
         self,
         ws: web.WebSocketResponse,
         request: web.Request,
+        handshake: Recording,
         account: Account,
         turns: Turns,
         reception: Reception,
@@ -62,6 +64,7 @@ class _Socket:
     ) -> None:
         self._ws = ws
         self._request = request
+        self._handshake = handshake
         self._account = account
         self._turns = turns
         self._reception = reception
@@ -69,19 +72,14 @@ class _Socket:
 
     async def serve(self) -> None:
         """Reads on while a turn runs, so that a caller who goes ends it at once."""
-        async with self._answering() as frames:
-            async for message in self._ws:
-                await frames.put(message)
-
-    @asynccontextmanager
-    async def _answering(self) -> AsyncIterator[asyncio.Queue[WSMessage]]:
         frames: asyncio.Queue[WSMessage] = asyncio.Queue(_FRAMES_MAX)
-        answering = asyncio.create_task(self._answer_all(frames))
-        try:
-            yield frames
-        finally:
-            answering.cancel()
-            await asyncio.gather(answering, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            answering = group.create_task(self._answer_all(frames))
+            try:
+                async for message in self._ws:
+                    await frames.put(message)
+            finally:
+                answering.cancel()
 
     async def _answer_all(self, frames: asyncio.Queue[WSMessage]) -> None:
         while True:
@@ -89,9 +87,12 @@ class _Socket:
             try:
                 await self._answer(message)
             except ConnectionCutError:
+                self._handshake.end("cut")
                 if self._request.transport is not None:
                     self._request.transport.close()
                 return
+            except ConnectionError:
+                return  # the caller went while we wrote; the reading side notices by itself
 
     async def _answer(self, message: WSMessage) -> None:
         recording = self._journal.open(
@@ -104,7 +105,8 @@ class _Socket:
         )
         recording.account = self._account.name
         try:
-            await self._turn(self._body(message, recording), recording)
+            with self._reception.lines.carrying(self._request, recording):
+                await self._turn(self._body(message, recording), recording)
         except faults.RefusedError as refused:
             await self._refuse(recording, refused.fault)
         except ConnectionCutError:
