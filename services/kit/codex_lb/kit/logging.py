@@ -1,0 +1,89 @@
+"""One form for all log lines of a process, ours and those of libraries: text for people, JSON for machines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import AbstractContextManager
+from typing import Literal, TextIO, TypeAlias
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from codex_lb.kit.redact import redact_event
+
+LogFormat: TypeAlias = Literal["text", "json"]
+
+# Libraries that would tell every request or every query at INFO.
+QUIET = ("aiohttp.access", "asyncio", "grpc", "httpcore", "httpx", "sqlalchemy", "uvicorn")
+
+_GATHERING: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure_logging(format: LogFormat, level: str, *, stream: TextIO | None = None) -> None:  # noqa: A002
+    """From now on every logger of the process writes to `stream` (standard error) in this form.
+
+    `level` is DEBUG, INFO, WARNING or ERROR, in any case; raises ValueError for another.
+    """
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_GATHERING, structlog.stdlib.ExtraAdder(), _without_colour_twin],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact_event,  # after the traceback is text, before anything is rendered
+                *_rendering(format, colours=stream.isatty()),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_GATHERING,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.StackInfoRenderer(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def log_context(**fields: str) -> AbstractContextManager[None]:
+    """Inside the `with`, every line of this task and its children carries the fields, such as `request_id`."""
+    return structlog.contextvars.bound_contextvars(**fields)
+
+
+def _rendering(format: LogFormat, *, colours: bool) -> tuple[Processor, ...]:  # noqa: A002
+    if format == "json":
+        return (structlog.processors.JSONRenderer(ensure_ascii=False),)
+    return (
+        _with_indented_blocks,
+        structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback),
+    )
+
+
+def _with_indented_blocks(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Sets tracebacks off, so that a line inside an error message cannot pass for a log line."""
+    for name in ("exception", "stack"):
+        if name in event:
+            event[name] = "\n".join(f"  | {line}" for line in str(event[name]).splitlines())
+    return event
+
+
+def _without_colour_twin(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Drops the second, coloured copy of the message that uvicorn adds."""
+    event.pop("color_message", None)
+    return event
