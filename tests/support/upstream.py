@@ -94,9 +94,11 @@ async def start_upstream(*, port: int = 0) -> AsyncIterator["Upstream"]:
     async with await anyio.open_process(command, cwd=_ROOT, stderr=sys.stderr, env=dict(os.environ)) as process:
         try:
             with anyio.fail_after(START_WITHIN_S):
-                base_url = await _announced(process)
-            async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=_SLICE_S + WITHIN_S) as client:
-                yield Upstream(base_url, client)
+                announced = await _announced(process)
+            async with httpx.AsyncClient(
+                base_url=announced.base_url, trust_env=False, timeout=_SLICE_S + WITHIN_S
+            ) as client:
+                yield Upstream(announced.base_url, announced.pid, client)
         finally:
             with anyio.CancelScope(shield=True):
                 await _stop(process)
@@ -105,8 +107,9 @@ async def start_upstream(*, port: int = 0) -> AsyncIterator["Upstream"]:
 class Upstream:
     """A running simulator."""
 
-    def __init__(self, base_url: str, client: httpx.AsyncClient) -> None:
+    def __init__(self, base_url: str, pid: int, client: httpx.AsyncClient) -> None:
         self.base_url = base_url
+        self.pid = pid
         self._client = client
 
     @property
@@ -197,6 +200,10 @@ class Upstream:
     async def at_the_browser(self, account: str) -> None:
         """Who consents when somebody opens /oauth/authorize; otherwise the newest account."""
         await self._post("browser", _NOTHING, account=account)
+
+    async def approve_device(self, account: str, user_code: str) -> None:
+        """Somebody signed in as this account types the code that a device shows."""
+        await self._post("approve", _NOTHING, account=account, user_code=user_code)
 
     async def release(self, account: str | None = None, *, streams_max: int | None = None) -> int:
         """Lets held streams go on, oldest first; returns how many. Those that come later are held anew."""
@@ -417,15 +424,20 @@ def combined(*steps: Step) -> Step:
     return Step("+".join(steps))
 
 
-async def _announced(process: anyio.abc.Process) -> str:
-    """The base URL, from the line that the simulator writes once it listens."""
+class _Announced(msgspec.Struct):
+    base_url: str
+    pid: int
+
+
+async def _announced(process: anyio.abc.Process) -> _Announced:
+    """The line that the simulator writes once it listens."""
     line = b""
     while not line.endswith(b"\n"):
         try:
             line += await _pipe(process.stdout).receive()
         except anyio.EndOfStream:
             raise UpstreamError(f"the simulator ended at once, with {await process.wait()}") from None
-    return str(msgspec.json.decode(line, type=dict[str, str | int])["base_url"])
+    return msgspec.json.decode(line, type=_Announced)
 
 
 def _pipe(stream: anyio.abc.ByteReceiveStream | None) -> anyio.abc.ByteReceiveStream:

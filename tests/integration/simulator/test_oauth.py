@@ -125,3 +125,19 @@ async def test_a_person_signs_in_with_a_code(upstream: Upstream, client: httpx.A
     assert back["state"] == ["s1"]
     assert claims(tokens.json()["id_token"])["email"] == account.email
     assert (again.status_code, again.json()["error"]["code"]) == (400, "invalid_grant")
+
+
+async def test_a_device_signs_in_once_its_code_is_typed(upstream: Upstream, client: httpx.AsyncClient) -> None:
+    account = await upstream.add_account("a")
+    device = (await client.post("/api/accounts/deviceauth/usercode", json={"client_id": CLIENT_ID})).json()
+    shown = {"device_auth_id": device["device_auth_id"], "user_code": device["user_code"]}
+
+    before = await client.post("/api/accounts/deviceauth/token", json=shown)
+    await upstream.approve_device("a", device["user_code"])
+    after = (await client.post("/api/accounts/deviceauth/token", json=shown)).json()
+    grant = {"grant_type": "authorization_code", "client_id": CLIENT_ID, "code": after["authorization_code"]}
+    grant |= {"code_verifier": after["code_verifier"], "redirect_uri": f"{upstream.base_url}/deviceauth/callback"}
+    tokens = await client.post("/oauth/token", data=grant)
+
+    assert before.status_code == 403
+    assert claims(tokens.json()["id_token"])["email"] == account.email

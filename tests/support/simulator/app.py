@@ -44,6 +44,8 @@ def build_app() -> web.Application:
             web.get("/backend-api/wham/usage", recorded("usage", pages.usage), allow_head=False),
             web.post("/oauth/token", recorded("token", sign_in.token)),
             web.get("/oauth/authorize", recorded("authorize", sign_in.authorize), allow_head=False),
+            web.post("/api/accounts/deviceauth/usercode", recorded("device", sign_in.device_code)),
+            web.post("/api/accounts/deviceauth/token", recorded("device", sign_in.device_token)),
             *Control(accounts, issuer, journal, gate, lines, sign_in).routes(),
             web.route("*", "/{elsewhere:.*}", recorded("unknown", _unknown)),
         ]

@@ -66,6 +66,13 @@ class Named(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     account: str
 
 
+class Approve(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A device's sign-in as this account."""
+
+    account: str
+    user_code: str
+
+
 class Release(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Held streams: of one account or of all, so many or all."""
 
@@ -114,6 +121,7 @@ class Control:
             web.post(f"{PREFIX}/expire", _guarded(self.expire)),
             web.post(f"{PREFIX}/revoke", _guarded(self.revoke)),
             web.post(f"{PREFIX}/browser", _guarded(self.browser)),
+            web.post(f"{PREFIX}/approve", _guarded(self.approve)),
             web.post(f"{PREFIX}/release", _guarded(self.release)),
             web.post(f"{PREFIX}/cut", _guarded(self.cut)),
             web.post(f"{PREFIX}/reset", _guarded(self.reset)),
@@ -175,6 +183,12 @@ class Control:
         self._sign_in.next_login = (await self._named(request)).name
         return _answer({})
 
+    async def approve(self, request: web.Request) -> web.Response:
+        """Somebody signed in as this account types a device's user code."""
+        wanted = await _read(request, Approve)
+        self._issuer.approve_device(wanted.user_code, self._accounts.get(wanted.account))
+        return _answer({})
+
     async def release(self, request: web.Request) -> web.Response:
         """Lets held streams go on."""
         wanted = await _read(request, Release)
@@ -192,6 +206,7 @@ class Control:
             self._issuer.clear()
             self._sign_in.next_login = None
         self._gate.release()
+        self._journal.keeps_bytes = True
         self._journal.clear()
         return _answer({})
 
@@ -234,7 +249,7 @@ def _guarded(
         except (UnreadableStepError, msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
             return web.Response(status=400, text=str(error))
         except KeyError as error:
-            return web.Response(status=400, text=f"no account named {error}")
+            return web.Response(status=400, text=f"nothing is named {error}")
 
     return handle
 

@@ -44,6 +44,15 @@ class Code:
     redirect_uri: str
 
 
+@dataclass(slots=True)
+class Device:
+    """A sign-in that waits for somebody to type its user code."""
+
+    device_auth_id: str
+    user_code: str
+    account: Account | None = None
+
+
 class Issuer:
     """Who holds which token."""
 
@@ -51,6 +60,7 @@ class Issuer:
         self._access: dict[str, _Access] = {}
         self._families: dict[str, _Family] = {}  # by every refresh token ever issued
         self._codes: dict[str, Code] = {}
+        self._devices: dict[str, Device] = {}
 
     def login(self, account: Account) -> Login:
         """A new family for the account."""
@@ -92,10 +102,25 @@ class Issuer:
     def exchange(self, code: str, *, verifier: str, redirect_uri: str) -> Login:
         """A code for a new family. Raises RefusedError."""
         held = self._codes.pop(code, None)
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        if held is None or held.challenge != challenge or held.redirect_uri != redirect_uri:
+        if held is None or held.challenge != challenge_of(verifier) or held.redirect_uri != redirect_uri:
             raise faults.RefusedError(_refused("invalid_grant", "The authorization code is not valid.", status=400))
         return self._issue(held.account, None)
+
+    def begin_device(self) -> Device:
+        """A device asks for a user code."""
+        device = Device(f"deviceauth_{secrets.token_hex(12)}", f"{secrets.token_hex(2)}-{secrets.token_hex(2)}".upper())
+        self._devices[device.device_auth_id] = device
+        return device
+
+    def approve_device(self, user_code: str, account: Account) -> None:
+        """Somebody typed the user code. Raises KeyError."""
+        waiting = {device.user_code: device for device in self._devices.values()}
+        waiting[user_code].account = account
+
+    def device(self, device_auth_id: str, user_code: str) -> Device | None:
+        """The device of this id, if it also knows its user code."""
+        device = self._devices.get(device_auth_id)
+        return device if device and device.user_code == user_code else None
 
     def expire_access(self, account: Account) -> int:
         """Every access token of the account stops working; returns how many did."""
@@ -116,6 +141,7 @@ class Issuer:
         self._access.clear()
         self._families.clear()
         self._codes.clear()
+        self._devices.clear()
 
     def _issue(self, account: Account, family: _Family | None) -> Login:
         now = int(time.time())
@@ -146,6 +172,11 @@ class Issuer:
                 "last_refresh": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             },
         )
+
+
+def challenge_of(verifier: str) -> str:
+    """The S256 challenge of PKCE."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
 def _refused(code: str, text: str, *, status: int = 401) -> faults.Fault:

@@ -1,5 +1,6 @@
-"""The issuer's HTTP face: /oauth/token and a consent page that consents by itself."""
+"""The issuer's HTTP face: /oauth/token, a consent page that consents by itself, and sign-in from a device."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
@@ -11,10 +12,12 @@ from tests.support.simulator import faults
 from tests.support.simulator.accounts import Account, Accounts
 from tests.support.simulator.bodies import decode
 from tests.support.simulator.journal import Journal, Recording
-from tests.support.simulator.oauth import CLIENT_ID, Issuer
+from tests.support.simulator.oauth import CLIENT_ID, Issuer, challenge_of
+from tests.support.simulator.prompts import JsonObject
 from tests.support.simulator.reception import Reception
 from tests.support.simulator.record import Login
 
+_DEVICE_TTL_S: Final = 900
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -63,6 +66,38 @@ class SignIn:
         answer = urlencode({"code": code, "scope": query.get("scope", ""), "state": query.get("state", "")})
         return web.Response(status=302, headers={"location": f"{redirect_uri}?{answer}"})
 
+    async def device_code(self, request: web.Request, recording: Recording) -> web.StreamResponse:
+        """POST /api/accounts/deviceauth/usercode: a code for a person to type."""
+        given = decode(await self._reception.body(request, recording))
+        if given.get("client_id") != CLIENT_ID:
+            raise faults.RefusedError(faults.error(400, "Unknown client.", "invalid_client"))
+        await self._reception.play(self._reception.step(recording, None), None)
+        device = self._issuer.begin_device()
+        return _json(
+            recording,
+            {
+                "device_auth_id": device.device_auth_id,
+                "user_code": device.user_code,
+                "interval": "1",
+                "expires_in": _DEVICE_TTL_S,
+            },
+        )
+
+    async def device_token(self, request: web.Request, recording: Recording) -> web.StreamResponse:
+        """POST /api/accounts/deviceauth/token: 403 until somebody typed the code, then a code to exchange."""
+        given = decode(await self._reception.body(request, recording))
+        await self._reception.play(self._reception.step(recording, None), None)
+        device = self._issuer.device(str(given.get("device_auth_id")), str(given.get("user_code")))
+        if device is None or device.account is None:
+            code = "deviceauth_authorization_unknown" if device else "deviceauth_not_found"
+            raise faults.RefusedError(faults.error(403 if device else 404, "Device authorization is unknown.", code))
+        recording.account = device.account.name
+        verifier = secrets.token_urlsafe(32)
+        challenge = challenge_of(verifier)
+        redirect_uri = f"{request.scheme}://{request.host}/deviceauth/callback"
+        code = self._issuer.authorize(device.account, challenge=challenge, redirect_uri=redirect_uri)
+        return _json(recording, {"authorization_code": code, "code_challenge": challenge, "code_verifier": verifier})
+
     def _at_the_browser(self) -> Account | None:
         named = [account for account in self._accounts if self.next_login in (None, account.name)]
         return named[-1] if named else None
@@ -85,7 +120,8 @@ class SignIn:
 
     def _answer(self, login: Login, recording: Recording) -> web.Response:
         held = self._accounts.get(login.name)
-        body = msgspec.json.encode(
+        return _json(
+            recording,
             {
                 "access_token": login.access_token,
                 "expires_in": int(held.access_ttl_s),
@@ -93,7 +129,11 @@ class SignIn:
                 "refresh_token": login.refresh_token,
                 "scope": "openid profile email offline_access",
                 "token_type": "Bearer",
-            }
+            },
         )
-        recording.sent(body)
-        return web.Response(body=body, headers={"content-type": "application/json", "cache-control": "no-store"})
+
+
+def _json(recording: Recording, value: JsonObject) -> web.Response:
+    body = msgspec.json.encode(value)
+    recording.sent(body)
+    return web.Response(body=body, headers={"content-type": "application/json", "cache-control": "no-store"})
