@@ -15,6 +15,18 @@ class AccountStateConflictError(ControlError):
     """The account cannot take this step from where it stands."""
 
 
+class InvalidPageTokenError(ControlError):
+    """A page token that no list of ours gave."""
+
+
+class InvalidResourceNameError(ControlError):
+    """A resource name of another form than the method takes."""
+
+
+class InvalidReportError(ControlError):
+    """A ticket's report that cannot be understood; the text names the field."""
+
+
 class InvalidAuthFileError(ControlError):
     """An auth.json that cannot be used; the text names the field."""
 

@@ -24,6 +24,11 @@ class Catalog:
     by_slug: Mapping[str, CatalogModel] = field(default_factory=dict)
     etag: str = ""
 
+    @property
+    def plans(self) -> frozenset[str]:
+        """Plans whose list is known."""
+        return frozenset().union(*(model.plans for model in self.models))
+
     def offers(self, plan: str, model: str) -> bool:
         """Whether a plan may be asked for a model. A model nobody lists is asked for: upstream then says what it is."""
         listed = self.by_slug.get(model)

@@ -21,6 +21,22 @@ REFUSED_WITHOUT_DEADLINE = timedelta(seconds=60)  # how long a refusal that name
 QUOTA_WITHOUT_DEADLINE = timedelta(hours=1)
 DEADLINE_MAX = timedelta(days=366)  # a later deadline is a mistake of upstream's and is cut to this
 
+# Codes with which upstream or the issuer closes an account for good, and those that end a login (data-plane 2.10).
+CLOSED_CODES = frozenset({"account_deactivated", "account_suspended", "account_deleted"})
+LOGIN_CODES = frozenset(
+    {
+        "refresh_token_expired",
+        "refresh_token_reused",
+        "refresh_token_invalidated",
+        "invalid_grant",
+        "token_invalidated",
+        "token_expired",
+        "app_session_terminated",
+        "account_session_expired",
+        "account_auth_invalidated",
+    }
+)
+
 
 class Source(StrEnum):
     """Where a usage sample comes from."""

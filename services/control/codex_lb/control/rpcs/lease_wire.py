@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.domain.evidence import (
+    CLOSED_CODES,
     Closed,
     Evidence,
     LoginRejected,
@@ -96,8 +97,7 @@ REASON = {
 }
 WORK_WIRE = {v: k for k, v in WORK.items()}
 
-# Codes with which upstream closes an account for good, and codes that reject the login (data-plane reference 2.10).
-CLOSED_CODES = frozenset({"account_deactivated", "account_suspended", "account_deleted"})
+# Codes that stand for a window used up, as against too much at the moment.
 QUOTA_CODES = frozenset({"usage_limit_reached", "insufficient_quota", "usage_not_included", "quota_exceeded"})
 
 

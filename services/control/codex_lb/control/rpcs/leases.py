@@ -64,6 +64,12 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
             heartbeat_period=wire_seconds(heartbeat_period_s),
             lease_ttl=wire_seconds(lease_ttl_s),
         )
+        self._sessions: set[Session] = set()
+
+    def drain(self) -> None:
+        """Ends every stream, so that gateways look for another control."""
+        for session in self._sessions:
+            session.end()
 
     async def Attach(  # noqa: N802 - gRPC's name
         self,
@@ -84,11 +90,15 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
         await self.leases.renew(session.replica_id, now=self.clock.now())
         self.gateways.attached(session.replica_id, first.hello.version)
         log.info("gateway attached", replica_id=session.replica_id, version=first.hello.version)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(session.read, first, request_iterator, tasks)
-            async for bundle in session.bundles():
-                yield bundle
-            tasks.cancel_scope.cancel()
+        self._sessions.add(session)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(session.read, first, request_iterator, tasks)
+                async for bundle in session.bundles():
+                    yield bundle
+                tasks.cancel_scope.cancel()
+        finally:
+            self._sessions.discard(session)
         log.info("gateway detached", replica_id=session.replica_id, leases=self.leases.held_by(session.replica_id))
 
 
@@ -122,8 +132,12 @@ class Session:
             async for message in more:
                 await self._take_in(message, tasks)
         finally:
-            self._is_over = True
-            self._has_answer.set()
+            self.end()
+
+    def end(self) -> None:
+        """Nothing more is said to the gateway."""
+        self._is_over = True
+        self._has_answer.set()
 
     async def _take_in(self, message: pb.AttachRequest, tasks: TaskGroup) -> None:
         rpc = self._rpc

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -10,8 +10,9 @@ from typing import Protocol, Self
 
 from codex_lb.control.domain.account import Account, Credential, Identity
 from codex_lb.control.domain.evidence import Evidence
-from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId, TurnId
+from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId, TicketId, TurnId, WorkerId
 from codex_lb.control.domain.lease import Lease, Settlement, TurnReport
+from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +52,22 @@ class Accounts(Protocol):
         ...
 
     async def update(self, account: Account) -> None:
-        """Writes everything but the credential. Raises AccountNotFoundError."""
+        """Writes all but the login: generation and expiry come with the credential. Raises AccountNotFoundError."""
         ...
 
     async def replace_credential(self, account: Account, sealed: SealedCredential) -> bool:
-        """Stores a newer login with the account's row; False when a generation at least as new is stored already."""
+        """Stores a newer login with the account's row; False when a generation at least as new is stored already.
+
+        Raises AccountNotFoundError.
+        """
         ...
 
     async def delete(self, account_id: AccountId, *, with_history: bool) -> bool:
-        """Removes the account, its credential and evidence; its turns too, or else they stay without it."""
+        """Removes the account, its credential and evidence; its turns too, or else they stay and name it still."""
         ...
 
     async def append_evidence(self, rows: Sequence[tuple[AccountId, Evidence]]) -> None:
-        """Adds to the log; evidence of accounts that are gone is dropped."""
+        """Adds to the log; drops evidence of accounts that are gone, and what repeats a row of the last minutes."""
         ...
 
     async def newest_evidence(self) -> Mapping[AccountId, Sequence[Evidence]]:
@@ -77,8 +81,16 @@ class Turns(Protocol):
     async def record(self, settlements: Sequence[Settlement], reports: Sequence[TurnReport]) -> int:
         """Writes attempts and turns, each once: a repeated one changes nothing, the truth replaces `abandoned`.
 
-        Returns how many rows were new.
+        Returns how many rows were written.
         """
+        ...
+
+    async def report(self, turn_id: TurnId) -> TurnReport | None:
+        """The line of one turn."""
+        ...
+
+    async def attempts(self, turn_id: TurnId) -> list[Settlement]:
+        """Every settled lease of one turn, the first attempt first."""
         ...
 
 
@@ -102,6 +114,18 @@ class Terms(Protocol):
         ...
 
 
+class Fingerprints(Protocol):
+    """Which encryption keys the stored credentials were sealed with, by key id."""
+
+    async def load(self) -> frozenset[str]:
+        """Every key id seen so far. In a writing unit nobody else loads them until the unit ends."""
+        ...
+
+    async def save(self, key_ids: Iterable[str]) -> None:
+        """Adds to those seen."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """One transaction: entered to begin, left to commit, or to roll back on an exception."""
 
@@ -109,6 +133,7 @@ class UnitOfWork(Protocol):
     turns: Turns
     catalogs: Catalogs
     terms: Terms
+    fingerprints: Fingerprints
 
     async def __aenter__(self) -> Self: ...
 
@@ -139,7 +164,11 @@ class Ledger(Protocol):
         reports: Sequence[TurnReport],
         evidence: Sequence[tuple[AccountId, Evidence]],
     ) -> None:
-        """Returns once all of it is committed, together with what others handed in meanwhile."""
+        """Returns once all of it is committed, together with what others handed in meanwhile.
+
+        Raises EntriesRefusedError when some of it can never be stored (the rest is), and StoreUnavailableError when the
+        ledger closes before the database answers.
+        """
         ...
 
 
@@ -184,6 +213,38 @@ class Leases(Protocol):
 
     async def wait_freed(self, *, timeout_s: float) -> bool:
         """Waits until some slot is freed; False when the time is over."""
+        ...
+
+
+class Tickets(Protocol):
+    """Which refresh work is due, and which worker holds the ticket for it. Soft: planned anew after a restart."""
+
+    async def plan(self, due: Mapping[Task, datetime]) -> None:
+        """Takes these for all tasks there are: a new one is due at its instant, one that is missing is forgotten."""
+        ...
+
+    async def hurry(self, task: Task, *, now: datetime) -> None:
+        """Makes a task due at once. A ticket that is out for it ends: what it would tell is outdated."""
+        ...
+
+    async def due(self, kinds: Collection[TicketKind], *, until: datetime, now: datetime) -> Sequence[Task]:
+        """The tasks that are due until then and in nobody's hands, the most urgent first."""
+        ...
+
+    async def next_due(self, kinds: Collection[TicketKind], *, now: datetime) -> datetime | None:
+        """When the next task that is in nobody's hands is due."""
+        ...
+
+    async def claim(self, task: Task, worker_id: WorkerId, *, account_id: AccountId, now: datetime) -> Ticket | None:
+        """A ticket with a fence above all earlier ones; None when somebody holds one that has not lapsed."""
+        ...
+
+    async def held(self, ticket_id: TicketId, *, epoch: int, now: datetime) -> Ticket:
+        """The ticket of that fence. Raises StaleEpochError when it has ended, lapsed or been given away."""
+        ...
+
+    async def end(self, ticket: Ticket, *, next_due_at: datetime) -> None:
+        """Takes the ticket back; its task is due again at that instant. Nothing happens to a newer ticket."""
         ...
 
 

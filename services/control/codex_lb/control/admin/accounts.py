@@ -1,0 +1,142 @@
+"""AccountService: the pool's accounts."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import grpc.aio
+
+from codex_lb.api.admin.v1 import account_service_pb2 as pb
+from codex_lb.api.admin.v1 import account_service_pb2_grpc
+from codex_lb.control.admin.permissions import ruled
+from codex_lb.control.domain.account import AccountStatus
+from codex_lb.control.domain.evidence import UsageSeen
+from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.errors import InvalidResourceNameError
+from codex_lb.control.rpcs.instants import wire_instant, wire_seconds
+from codex_lb.control.usecases.delete_account import DeleteAccount
+from codex_lb.control.usecases.import_accounts import AuthFile, ImportAccounts, ImportAction, ImportRow
+from codex_lb.control.usecases.operate_account import OperateAccount
+from codex_lb.control.usecases.view_accounts import AccountView, ViewAccounts
+
+COLLECTION = "accounts/"
+SERVICE = pb.DESCRIPTOR.services_by_name["AccountService"]
+
+STATUS = {
+    AccountStatus.ACTIVE: pb.ACCOUNT_STATUS_ACTIVE,
+    AccountStatus.RATE_LIMITED: pb.ACCOUNT_STATUS_RATE_LIMITED,
+    AccountStatus.QUOTA_EXCEEDED: pb.ACCOUNT_STATUS_QUOTA_EXCEEDED,
+    AccountStatus.PAUSED: pb.ACCOUNT_STATUS_PAUSED,
+    AccountStatus.REAUTH_REQUIRED: pb.ACCOUNT_STATUS_REAUTH_REQUIRED,
+    AccountStatus.DEACTIVATED: pb.ACCOUNT_STATUS_DEACTIVATED,
+}
+ACTION = {
+    ImportAction.CREATE: pb.IMPORT_ACTION_CREATE,
+    ImportAction.UPDATE: pb.IMPORT_ACTION_UPDATE,
+    ImportAction.REJECT: pb.IMPORT_ACTION_REJECT,
+}
+
+Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+
+
+class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
+    """The face of what is done to accounts."""
+
+    def __init__(
+        self, view: ViewAccounts, operate: OperateAccount, import_: ImportAccounts, delete: DeleteAccount
+    ) -> None:
+        self._view = view
+        self._operate = operate
+        self._import = import_
+        self._delete = delete
+
+    @ruled(SERVICE)
+    async def ImportAccounts(self, request: pb.ImportAccountsRequest, _: Context) -> pb.ImportAccountsResponse:  # noqa: N802
+        """One row per file."""
+        files = [
+            AuthFile(file.display_name or f"file {position}", file.content)
+            for position, file in enumerate(request.files, start=1)
+        ]
+        rows = await self._import(files, validate_only=request.validate_only)
+        return pb.ImportAccountsResponse(rows=[self._row(row) for row in rows])
+
+    @ruled(SERVICE)
+    async def GetAccount(self, request: pb.GetAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+        """One account."""
+        return account(self._view.one(account_id(request.name)))
+
+    @ruled(SERVICE)
+    async def ListAccounts(self, request: pb.ListAccountsRequest, _: Context) -> pb.ListAccountsResponse:  # noqa: N802
+        """A page."""
+        page = self._view.page(size=request.page_size, token=request.page_token)
+        return pb.ListAccountsResponse(
+            accounts=[account(view) for view in page.accounts],
+            next_page_token=page.next_page_token,
+            total_size=page.total,
+        )
+
+    @ruled(SERVICE)
+    async def PauseAccount(self, request: pb.PauseAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+        """The account, paused."""
+        return account(self._view.view(await self._operate.pause(account_id(request.name))))
+
+    @ruled(SERVICE)
+    async def ResumeAccount(self, request: pb.ResumeAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+        """The account, where it stands without the pause."""
+        return account(self._view.view(await self._operate.resume(account_id(request.name))))
+
+    @ruled(SERVICE)
+    async def ReactivateAccount(self, request: pb.ReactivateAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+        """The account, offered again."""
+        return account(self._view.view(await self._operate.reactivate(account_id(request.name))))
+
+    @ruled(SERVICE)
+    async def DeleteAccount(self, request: pb.DeleteAccountRequest, _: Context) -> pb.DeleteAccountResponse:  # noqa: N802
+        """Nothing: it is gone."""
+        await self._delete(account_id(request.name), with_history=request.delete_history)
+        return pb.DeleteAccountResponse()
+
+    def _row(self, row: ImportRow) -> pb.ImportRow:
+        message = pb.ImportRow(display_name=row.display_name, action=ACTION[row.action], problem=row.problem)
+        if row.member is not None:
+            message.account.CopyFrom(account(self._view.view(row.member)))
+        return message
+
+
+def account_id(name: str) -> AccountId:
+    """The id in a resource name. Raises InvalidResourceNameError."""
+    found = name.removeprefix(COLLECTION)
+    if not name.startswith(COLLECTION) or not found or "/" in found:
+        raise InvalidResourceNameError("name must have the form accounts/{account_id}.")
+    return AccountId(found)
+
+
+def account(view: AccountView) -> pb.Account:
+    """An account; without a name when it does not exist yet."""
+    known, standing = view.account, view.standing
+    return pb.Account(
+        name=f"{COLLECTION}{known.account_id}" if known.account_id else "",
+        email=known.email,
+        plan=known.plan,
+        status=STATUS[standing.status],
+        status_reason=standing.reason,
+        status_until=wire_instant(standing.until),
+        windows=[window(seen) for _, seen in sorted(view.usage.items())],
+        workspace_id=known.identity.workspace_id,
+        alias=known.alias,
+        created_at=wire_instant(known.created_at) if known.account_id else None,
+        usage_observed_at=wire_instant(max((seen.observed_at for seen in view.usage.values()), default=None)),
+        access_token_expires_at=wire_instant(known.access_expires_at),
+        streams_in_use=view.streams_in_use,
+        etag=known.etag if known.account_id else "",
+    )
+
+
+def window(seen: UsageSeen) -> pb.AccountWindow:
+    """A window."""
+    return pb.AccountWindow(
+        window=seen.window.kind,
+        used_percent=seen.window.used_percent,
+        length=wire_seconds(seen.window.length_s),
+        resets_at=wire_instant(seen.window.resets_at),
+    )

@@ -1,0 +1,103 @@
+"""Refresh work of a single control replica, in its memory: when each task is due and who holds its ticket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+
+from codex_lb.control.domain.ids import AccountId, TicketId, WorkerId
+from codex_lb.control.domain.lease import epoch_of
+from codex_lb.control.domain.refresh import TICKET_TTL_S, Task, Ticket, TicketKind
+from codex_lb.control.errors import StaleEpochError
+
+
+@dataclass(slots=True)
+class Slot:
+    """One task: when it is due, and the ticket that is out for it."""
+
+    due_at: datetime
+    ticket: Ticket | None = None
+
+    def is_free(self, now: datetime) -> bool:
+        """Whether nobody holds a ticket that has not lapsed."""
+        return self.ticket is None or self.ticket.expires_at <= now
+
+
+class MemoryTickets:
+    """The Tickets port for one control replica. Every method runs to its end without waiting, so each is atomic."""
+
+    def __init__(self, *, term: int, new_ticket_id: Callable[[], str], ttl_s: float = TICKET_TTL_S) -> None:
+        self._term = term
+        self._new_ticket_id = new_ticket_id
+        self._ttl = timedelta(seconds=ttl_s)
+        self._counter = count(1)
+        self._slots: dict[Task, Slot] = {}
+        self._task_of: dict[TicketId, Task] = {}
+
+    async def plan(self, due: Mapping[Task, datetime]) -> None:
+        """Adds what is new, forgets what is missing."""
+        for task in self._slots.keys() - due.keys():
+            self._take_back(self._slots.pop(task))
+        for task, due_at in due.items():
+            if task not in self._slots:
+                self._slots[task] = Slot(due_at)
+
+    async def hurry(self, task: Task, *, now: datetime) -> None:
+        """Due at once, for whoever asks next."""
+        if known := self._slots.get(task):
+            self._take_back(known)
+        self._slots[task] = Slot(now)
+
+    async def due(self, kinds: Collection[TicketKind], *, until: datetime, now: datetime) -> Sequence[Task]:
+        """Due and free, the longest overdue first."""
+        free = [(slot.due_at, task) for task, slot in self._free(kinds, now) if slot.due_at <= until]
+        return [task for _, task in sorted(free, key=lambda pair: pair[0])]
+
+    async def next_due(self, kinds: Collection[TicketKind], *, now: datetime) -> datetime | None:
+        """The earliest instant among the free ones."""
+        return min((slot.due_at for _, slot in self._free(kinds, now)), default=None)
+
+    async def claim(self, task: Task, worker_id: WorkerId, *, account_id: AccountId, now: datetime) -> Ticket | None:
+        """Hands out a ticket."""
+        slot = self._slots.get(task)
+        if slot is None or not slot.is_free(now):
+            return None
+        self._take_back(slot)
+        ticket = Ticket(
+            ticket_id=TicketId(self._new_ticket_id()),
+            epoch=epoch_of(self._term, next(self._counter)),
+            task=task,
+            account_id=account_id,
+            worker_id=worker_id,
+            due_at=slot.due_at,
+            expires_at=now + self._ttl,
+        )
+        slot.ticket = ticket
+        self._task_of[ticket.ticket_id] = task
+        return ticket
+
+    async def held(self, ticket_id: TicketId, *, epoch: int, now: datetime) -> Ticket:
+        """The ticket, while it is the newest of its task and has not lapsed."""
+        task = self._task_of.get(ticket_id)
+        ticket = self._slots[task].ticket if task is not None else None
+        if ticket is None or ticket.epoch != epoch or ticket.expires_at <= now:
+            raise StaleEpochError("This ticket has ended or lapsed; what it found is not taken over.")
+        return ticket
+
+    async def end(self, ticket: Ticket, *, next_due_at: datetime) -> None:
+        """Makes the task free again."""
+        slot = self._slots.get(ticket.task)
+        if slot is None or slot.ticket is None or slot.ticket.epoch != ticket.epoch:
+            return
+        self._take_back(slot)
+        slot.due_at = next_due_at
+
+    def _free(self, kinds: Collection[TicketKind], now: datetime) -> list[tuple[Task, Slot]]:
+        return [(task, slot) for task, slot in self._slots.items() if task.kind in kinds and slot.is_free(now)]
+
+    def _take_back(self, slot: Slot) -> None:
+        if slot.ticket is not None:
+            self._task_of.pop(slot.ticket.ticket_id, None)
+            slot.ticket = None

@@ -1,0 +1,46 @@
+"""The one table from what goes wrong in control to what callers are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from codex_lb.api.errors.v1 import reasons_pb2 as reasons
+from codex_lb.control import errors
+from codex_lb.kit.rpc_errors import RpcFailure
+
+STORE_RETRY_AFTER_S = 2.0  # a database that restarts is back within seconds
+
+REASONS: Mapping[type[errors.ControlError], reasons.ErrorReason.ValueType] = {
+    errors.AccountNotFoundError: reasons.ERROR_REASON_ACCOUNT_NOT_FOUND,
+    errors.AccountStateConflictError: reasons.ERROR_REASON_ACCOUNT_STATE_CONFLICT,
+    errors.CredentialUnreadableError: reasons.ERROR_REASON_CREDENTIAL_UNREADABLE,
+    errors.EntriesRefusedError: reasons.ERROR_REASON_INVALID_ARGUMENT,
+    errors.InvalidAuthFileError: reasons.ERROR_REASON_INVALID_ARGUMENT,
+    errors.InvalidDatabaseUrlError: reasons.ERROR_REASON_INTERNAL,  # these four end a start; no call can meet them
+    errors.KeyFileError: reasons.ERROR_REASON_INTERNAL,
+    errors.MigrationError: reasons.ERROR_REASON_INTERNAL,
+    errors.WrongKeyError: reasons.ERROR_REASON_INTERNAL,
+    errors.InvalidPageTokenError: reasons.ERROR_REASON_INVALID_ARGUMENT,
+    errors.InvalidReportError: reasons.ERROR_REASON_INVALID_ARGUMENT,
+    errors.InvalidResourceNameError: reasons.ERROR_REASON_INVALID_ARGUMENT,
+    errors.StaleEpochError: reasons.ERROR_REASON_STALE_EPOCH,
+    errors.StoreConflictError: reasons.ERROR_REASON_ETAG_MISMATCH,
+    errors.StoreUnavailableError: reasons.ERROR_REASON_STORE_UNAVAILABLE,
+    errors.UnstorableError: reasons.ERROR_REASON_INVALID_ARGUMENT,
+}
+
+
+def failure(error: errors.ControlError) -> RpcFailure:
+    """What a caller is told."""
+    retry_after_s = STORE_RETRY_AFTER_S if isinstance(error, errors.StoreUnavailableError) else None
+    return RpcFailure(REASONS[type(error)], str(error), retry_after_s=retry_after_s)
+
+
+@contextmanager
+def told_as_failures() -> Iterator[None]:
+    """Inside, what control refuses or cannot do rises as an RpcFailure."""
+    try:
+        yield
+    except errors.ControlError as error:
+        raise failure(error) from error

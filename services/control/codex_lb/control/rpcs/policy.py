@@ -1,0 +1,96 @@
+"""PolicyService.Watch: the snapshot, then whatever changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+
+import grpc.aio
+import structlog
+
+from codex_lb.api.control.v1 import policy_pb2 as pb
+from codex_lb.api.control.v1 import policy_pb2_grpc
+from codex_lb.control.domain.catalog import Catalog
+from codex_lb.control.domain.policy import GatewaySettings, PoolState
+from codex_lb.control.rpcs.instants import wire_instant
+from codex_lb.control.usecases.policy_feed import PolicyChange, PolicyFeed
+from codex_lb.kit.service import first_of
+
+log = structlog.get_logger(__name__)
+
+WatchContext: TypeAlias = "grpc.aio.ServicerContext[pb.WatchRequest, pb.WatchResponse]"
+
+
+class PolicyRpc(policy_pb2_grpc.PolicyServiceServicer):
+    """The face of the policy feed."""
+
+    def __init__(self, feed: PolicyFeed) -> None:
+        self._feed = feed
+        self._drained = asyncio.Event()
+
+    def drain(self) -> None:
+        """Ends every watch, so that gateways look for another control."""
+        self._drained.set()
+
+    async def Watch(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.WatchRequest,
+        context: WatchContext,  # noqa: ARG002
+    ) -> AsyncIterator[pb.WatchResponse]:
+        """Answers at once, if only to say that the gateway's version is the newest, then with every change."""
+        change = self._feed.since(request.version, request.history_id)
+        log.info("policy watched", replica_id=request.replica_id, is_snapshot=change.is_snapshot)
+        while not self._drained.is_set():
+            yield response(change, self._feed.history_id)
+            version = change.version
+            await first_of(lambda held=version: self._feed.changed(held), self._drained.wait)  # type: ignore[misc]
+            change = self._feed.since(version, self._feed.history_id)
+
+
+def response(change: PolicyChange, history_id: str) -> pb.WatchResponse:
+    """A change as a message; parts that did not change are left out."""
+    message = pb.WatchResponse(version=change.version, history_id=history_id, is_snapshot=change.is_snapshot)
+    if change.settings is not None:
+        message.settings.CopyFrom(settings(change.settings))
+    if change.catalog is not None:
+        message.catalog.CopyFrom(catalog(change.catalog))
+    if change.pool is not None:
+        message.pool.CopyFrom(pool(change.pool))
+    return message
+
+
+def settings(value: GatewaySettings) -> pb.GatewaySettings:
+    """Settings."""
+    return pb.GatewaySettings(
+        api_key_auth_enabled=value.api_key_auth_enabled,
+        unauthenticated_client_cidrs=value.unauthenticated_client_cidrs,
+        upstream_stream_transport=value.upstream_stream_transport,
+        hide_upstream_quota_from_api_keys=value.hide_upstream_quota_from_api_keys,
+        allowed_client_cidrs=value.allowed_client_cidrs,
+    )
+
+
+def catalog(value: Catalog) -> pb.Catalog:
+    """The catalog."""
+    return pb.Catalog(
+        models=[pb.CatalogModel(slug=m.slug, entry_json=m.entry_json, plans=sorted(m.plans)) for m in value.models],
+        etag=value.etag,
+    )
+
+
+def pool(value: PoolState) -> pb.PoolState:
+    """The state of the pool."""
+    return pb.PoolState(
+        ready_accounts=value.ready_accounts,
+        accounts=value.accounts,
+        windows=[
+            pb.PoolWindow(
+                window=w.kind,
+                used_percent=w.used_percent,
+                window_minutes=round(w.length_s / 60),
+                resets_at=wire_instant(w.resets_at),
+            )
+            for w in value.windows
+        ],
+    )

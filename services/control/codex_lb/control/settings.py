@@ -1,0 +1,126 @@
+"""What can be set about control, each with its unit and its reason."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from codex_lb.kit.settings import ServiceSettings, default_data_dir
+
+Network = IPv4Network | IPv6Network
+Words = Annotated[tuple[str, ...], NoDecode]
+Networks = Annotated[tuple[Network, ...], NoDecode]
+
+
+class ControlSettings(ServiceSettings):
+    """Control's settings; the environment variable of each is CODEX_LB_ and its name in capitals."""
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Folder of the database and the key, unless they are set."
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="sqlite+aiosqlite:///path or postgresql+asyncpg://user:password@host/name; default: store.db in"
+        " the data folder. Secret, for it may hold a password.",
+    )
+    database_migrate_on_startup: bool = Field(
+        default=True, description="Bring the schema up to date at start; off: refuse to start when it is behind."
+    )
+    database_migrations_fail_fast: bool = Field(
+        default=True, description="A migration that fails ends the start; off: it is logged, and the start goes on."
+    )
+    database_sqlite_pre_migrate_backup_enabled: bool = Field(
+        default=True, description="Copy a SQLite database before migrating it."
+    )
+    database_sqlite_pre_migrate_backup_max_files: int = Field(
+        default=5, ge=1, description="How many of those copies are kept; older ones are removed."
+    )
+    database_pool_size: int = Field(default=15, ge=1, le=200, description="Connections kept open to the database.")
+    database_max_overflow: int = Field(
+        default=10, ge=0, le=200, description="Connections opened beyond the pool when it is busy, and closed again."
+    )
+    database_pool_timeout_seconds: float = Field(
+        default=30.0, gt=0, description="How long a connection is waited for before the database counts as away."
+    )
+
+    encryption_key_file: Path | None = Field(
+        default=None,
+        description="File with the key that seals logins; default: encryption.key in the data folder. Without it the"
+        " stored logins cannot be opened: keep a copy.",
+    )
+
+    usage_refresh_enabled: bool = Field(default=True, description="Whether the usage of accounts is fetched.")
+    usage_refresh_interval_seconds: float = Field(
+        default=60.0, ge=1, description="How often each account's usage is fetched; accounts are spread over it."
+    )
+    model_registry_enabled: bool = Field(default=True, description="Whether the models of each plan are listed.")
+    model_registry_refresh_interval_seconds: float = Field(
+        default=300.0, ge=1, description="How often the models of a plan are listed."
+    )
+
+    proxy_account_stream_limit: int = Field(
+        default=8, ge=0, description="Turns an account serves at once, in the whole cluster; 0: no limit."
+    )
+    proxy_unauthenticated_client_cidrs: Networks = Field(
+        default=(), description="Clients that pass without an API key while keys are off, besides local ones."
+    )
+    upstream_stream_transport: Literal["auto", "http", "websocket"] = Field(
+        default="auto", description="How gateways stream from upstream; auto follows the model and the client."
+    )
+
+    control_listen: Words = Field(
+        default=("127.0.0.1:2456",),
+        min_length=1,
+        description="Where gRPC listens, separated by commas: host:port or unix:/path/to.sock.",
+    )
+    control_http_listen: str = Field(
+        default="127.0.0.1:2457",
+        pattern=r"^\S+:\d+$",
+        description="Where control's HTTP listens when it runs on its own: host:port.",
+    )
+    control_tls_cert_file: Path | None = Field(
+        default=None, description="PEM certificate of gRPC over TCP; without it the connection is plain."
+    )
+    control_tls_key_file: Path | None = Field(default=None, description="PEM key of that certificate.")
+    service_token: SecretStr | None = Field(
+        default=None,
+        description="What services and automation show over TCP; needed as soon as other machines can connect.",
+    )
+
+    metrics_enabled: bool = Field(default=False, description="Whether metrics are served when control runs on its own.")
+    metrics_host: str = Field(default="127.0.0.1", description="Address the metrics listen on.")
+    metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port the metrics listen on.")
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data_dir.expanduser() / 'store.db'}"
+
+    @property
+    def key_file(self) -> Path:
+        """The file with the encryption key."""
+        return (self.encryption_key_file or self.data_dir / "encryption.key").expanduser()
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """Where control's HTTP listens."""
+        host, _, port = self.control_http_listen.rpartition(":")
+        return host.removeprefix("[").removesuffix("]"), int(port)
+
+    @field_validator("control_listen", "proxy_unauthenticated_client_cidrs", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_whole_tls(self) -> Self:
+        if (self.control_tls_cert_file is None) != (self.control_tls_key_file is None):
+            raise ValueError("CODEX_LB_CONTROL_TLS_CERT_FILE and CODEX_LB_CONTROL_TLS_KEY_FILE belong together")
+        return self

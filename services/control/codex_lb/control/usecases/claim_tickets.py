@@ -1,0 +1,133 @@
+"""Hands refresh work to a worker: plans what there is to do, then gives what is due, each with the login it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from codex_lb.control.domain.ids import AccountId, WorkerId
+from codex_lb.control.domain.refresh import (
+    CLAIM_AGAIN_S_MIN,
+    CLAIM_AHEAD_S,
+    Periods,
+    Refreshable,
+    Task,
+    Ticket,
+    TicketKind,
+    claim_again_in,
+    first_due,
+    next_due,
+    speaker,
+    tasks_of,
+)
+from codex_lb.control.errors import CredentialUnreadableError
+from codex_lb.control.usecases.pool import Pool
+from codex_lb.control.usecases.ports import Tickets
+from codex_lb.kit.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TicketCredential:
+    """What a worker may see of a login: for these kinds of work no refresh token."""
+
+    access_token: str
+    chatgpt_account_id: str
+    generation: int
+
+    def __repr__(self) -> str:
+        return "TicketCredential(…)"  # tokens must not reach a log by way of a repr
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTicket:
+    """A ticket with what is needed to do its work."""
+
+    ticket: Ticket
+    credential: TicketCredential
+    start_after_s: float
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a worker gets."""
+
+    tickets: tuple[ClaimedTicket, ...]
+    next_claim_in_s: float
+
+
+class ClaimTickets:
+    """The verb."""
+
+    def __init__(self, pool: Pool, tickets: Tickets, clock: Clock, *, periods: Periods) -> None:
+        self._pool = pool
+        self._tickets = tickets
+        self._clock = clock
+        self._periods = periods
+        self.worker_seen_at: datetime | None = None
+
+    async def __call__(self, worker_id: WorkerId, kinds: Collection[TicketKind], *, tickets_max: int) -> Claim:
+        """The most urgent tickets, at most so many."""
+        now = self._clock.now()
+        self.worker_seen_at = now
+        accounts = self._accounts(now)
+        await self._plan(accounts, now)
+        claimed: list[ClaimedTicket] = []
+        for task in await self._tickets.due(kinds, until=now + timedelta(seconds=CLAIM_AHEAD_S), now=now):
+            if len(claimed) >= tickets_max:
+                return Claim(tuple(claimed), CLAIM_AGAIN_S_MIN)
+            if one := await self._claim(task, worker_id, accounts, now):
+                claimed.append(one)
+        next_due_at = await self._tickets.next_due(kinds, now=now)
+        return Claim(tuple(claimed), claim_again_in(next_due_at, now=now))
+
+    def _accounts(self, now: datetime) -> list[Refreshable]:
+        return [
+            Refreshable(m.account.account_id, m.account.plan, m.standing_at(now).status) for m in self._pool.members()
+        ]
+
+    async def _plan(self, accounts: Collection[Refreshable], now: datetime) -> None:
+        due: dict[Task, datetime] = {}
+        for task in tasks_of(accounts):
+            period_s = self._periods.of(task.kind)
+            if period_s is not None:
+                due[task] = first_due(task.subject, period_s=period_s, now=now, is_urgent=self._is_urgent(task))
+        await self._tickets.plan(due)
+
+    def _is_urgent(self, task: Task) -> bool:
+        """Whether nothing is known yet of what the task would find."""
+        if task.kind is TicketKind.MODELS:
+            return task.subject not in self._pool.catalog.plans
+        member = self._pool.get(AccountId(task.subject))
+        return member is None or not member.record.usage
+
+    async def _claim(
+        self, task: Task, worker_id: WorkerId, accounts: list[Refreshable], now: datetime
+    ) -> ClaimedTicket | None:
+        period_s = self._periods.of(task.kind)
+        if period_s is None:
+            return None
+        account_id = speaker(task, accounts, turn=int(now.timestamp() // period_s))
+        member = self._pool.get(account_id) if account_id else None
+        if member is None:
+            return None
+        ticket = await self._tickets.claim(task, worker_id, account_id=member.account.account_id, now=now)
+        if ticket is None:
+            return None
+        try:
+            access_token = self._pool.access_token(member)
+        except CredentialUnreadableError as error:
+            log.warning("account left out of refreshing", account_id=member.account.account_id, why=str(error))
+            await self._tickets.end(ticket, next_due_at=next_due(ticket.due_at, period_s=period_s, now=now))
+            return None
+        return ClaimedTicket(
+            ticket=ticket,
+            credential=TicketCredential(access_token, member.account.chatgpt_account_id, member.account.generation),
+            start_after_s=max(0.0, (ticket.due_at - now).total_seconds()),
+            ttl_s=(ticket.expires_at - now).total_seconds(),
+        )

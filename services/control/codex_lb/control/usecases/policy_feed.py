@@ -1,0 +1,84 @@
+"""The policy as gateways should hold it now: parts with versions, so that whoever fell behind gets only what changed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from codex_lb.control.domain.catalog import Catalog, catalog_of
+from codex_lb.control.domain.policy import GatewaySettings, PoolState, Share, pool_state_of
+from codex_lb.control.usecases.pool import Pool
+from codex_lb.control.usecases.ports import Store
+from codex_lb.kit.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """What a gateway must take over to hold `version`; a part that is None has not changed."""
+
+    version: int
+    is_snapshot: bool
+    settings: GatewaySettings | None
+    catalog: Catalog | None
+    pool: PoolState | None
+
+
+class PolicyFeed:
+    """The present policy and its history since this control started.
+
+    A version means something only together with the history id: another control, or this one after a restart, counts
+    anew.
+    """
+
+    def __init__(self, pool: Pool, settings: GatewaySettings, clock: Clock, *, history_id: str) -> None:
+        self._pool = pool
+        self._clock = clock
+        self.history_id = history_id
+        self.version = 1
+        self._settings, self._settings_version = settings, 1
+        self._pool_state, self._pool_version = self._pool_state_now(), 1
+        self._catalog_version = 1
+        self._news = asyncio.Event()
+
+    async def load_catalog(self, store: Store) -> None:
+        """Builds the catalog anew from what is stored, for selection and for gateways."""
+        async with store.begin(writing=False) as unit:
+            catalog = catalog_of(await unit.catalogs.by_plan())
+        if catalog.etag != self._pool.catalog.etag:
+            self._pool.catalog = catalog
+            self._catalog_version = self._publish()
+
+    def refresh_pool(self) -> None:
+        """Takes the state of the pool; told to gateways only if it is another one."""
+        state = self._pool_state_now()
+        if state != self._pool_state:
+            self._pool_state = state
+            self._pool_version = self._publish()
+
+    def since(self, version: int, history_id: str) -> PolicyChange:
+        """All that changed after a version; everything, when it is not one of this history."""
+        is_snapshot = history_id != self.history_id or not 0 < version <= self.version
+        held = 0 if is_snapshot else version
+        return PolicyChange(
+            version=self.version,
+            is_snapshot=is_snapshot,
+            settings=self._settings if self._settings_version > held else None,
+            catalog=self._pool.catalog if self._catalog_version > held else None,
+            pool=self._pool_state if self._pool_version > held else None,
+        )
+
+    async def changed(self, version: int) -> None:
+        """Returns once there is a newer version."""
+        while self.version <= version:
+            await self._news.wait()
+
+    def _publish(self) -> int:
+        self.version += 1
+        self._news.set()
+        self._news = asyncio.Event()
+        return self.version
+
+    def _pool_state_now(self) -> PoolState:
+        now = self._clock.now()
+        shares = (Share(m.account.plan, m.standing_at(now), m.record.usage) for m in self._pool.members())
+        return pool_state_of(shares, now=now)

@@ -1,0 +1,108 @@
+"""Ends a ticket with what the worker found: evidence, a plan, a model list, or a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeAlias, assert_never
+
+import structlog
+
+from codex_lb.control.domain.evidence import Evidence, Source, UsageSeen
+from codex_lb.control.domain.ids import AccountId, TicketId
+from codex_lb.control.domain.refresh import Periods, Ticket, TicketFailure, UsageReport, evidence_of, next_due
+from codex_lb.control.usecases.policy_feed import PolicyFeed
+from codex_lb.control.usecases.pool import Pool
+from codex_lb.control.usecases.ports import Ledger, Store, Tickets
+from codex_lb.kit.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsReport:
+    """What a models ticket found: (slug, entry JSON) in upstream's order."""
+
+    models: tuple[tuple[str, bytes], ...]
+
+
+TicketResult: TypeAlias = UsageReport | ModelsReport | TicketFailure
+
+
+class ReportTicket:
+    """The verb. Returns once what the ticket found is committed, so that a worker repeats what got lost."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        tickets: Tickets,
+        store: Store,
+        ledger: Ledger,
+        feed: PolicyFeed,
+        clock: Clock,
+        *,
+        periods: Periods,
+    ) -> None:
+        self._pool = pool
+        self._tickets = tickets
+        self._store = store
+        self._ledger = ledger
+        self._feed = feed
+        self._clock = clock
+        self._periods = periods
+
+    async def __call__(self, ticket_id: TicketId, *, epoch: int, age_s: float, result: TicketResult) -> None:
+        """Raises StaleEpochError when the ticket is no longer the newest of its task."""
+        now = self._clock.now()
+        ticket = await self._tickets.held(ticket_id, epoch=epoch, now=now)
+        observed_at = now - timedelta(seconds=max(0.0, age_s))
+        match result:
+            case UsageReport():
+                await self._take_usage(ticket.account_id, result, observed_at)
+            case ModelsReport(models=models):
+                await self._take_models(ticket, models, observed_at)
+            case TicketFailure():
+                await self._take_failure(ticket, result, observed_at)
+            case _:
+                assert_never(result)
+        period_s = self._periods.of(ticket.task.kind)
+        if period_s is not None:
+            await self._tickets.end(ticket, next_due_at=next_due(ticket.due_at, period_s=period_s, now=now))
+
+    async def _take_usage(self, account_id: AccountId, report: UsageReport, observed_at: datetime) -> None:
+        await self._learn(account_id, [UsageSeen(window, observed_at, Source.POLL) for window in report.windows])
+        member = self._pool.get(account_id)
+        if member is None or not report.plan or report.plan == member.account.plan:
+            return
+        now = self._clock.now()
+        async with self._store.begin(writing=True) as unit:
+            await unit.accounts.update(replace(member.account, plan=report.plan, updated_at=now))
+        log.info("plan changed", account_id=account_id, was=member.account.plan, plan=report.plan)
+        self._pool.note_plan(account_id, report.plan, now=now)
+
+    async def _take_models(self, ticket: Ticket, models: Sequence[tuple[str, bytes]], seen_at: datetime) -> None:
+        if not models:
+            log.warning("empty model list ignored", plan=ticket.task.subject, account_id=ticket.account_id)
+            return
+        async with self._store.begin(writing=True) as unit:
+            await unit.catalogs.put(ticket.task.subject, models, seen_at=seen_at)
+        await self._feed.load_catalog(self._store)
+
+    async def _take_failure(self, ticket: Ticket, failure: TicketFailure, observed_at: datetime) -> None:
+        log.warning(
+            "refresh failed",
+            kind=ticket.task.kind.value,
+            account_id=ticket.account_id,
+            code=failure.code,
+            status=failure.status,
+            message=failure.message,
+        )
+        evidence = evidence_of(failure, observed_at=observed_at)
+        if evidence is not None:
+            await self._learn(ticket.account_id, [evidence])
+
+    async def _learn(self, account_id: AccountId, evidence: Sequence[Evidence]) -> None:
+        known = [(account_id, one) for one in evidence if self._pool.observe(account_id, one)]
+        if known:
+            await self._ledger.write([], [], known)
