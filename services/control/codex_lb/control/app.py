@@ -224,11 +224,13 @@ class ControlService:
                 self._health.add("database", control.watch.trouble)
             ready()
             await stop.wait()
+            if self._health is not None:
+                self._health.draining()
 
 
-def services_of(settings: ControlSettings, clock: Clock) -> list[Service]:
+def services_of(settings: ControlSettings, clock: Clock, health: Health) -> list[Service]:
     """Control on its own: with the probes' port and, when enabled, the metrics'."""
-    health, metrics = Health(), MetricsRegistry()
+    metrics = MetricsRegistry()
     services: list[Service] = [
         HttpServer(Starlette(routes=health_routes(health)), settings.http_address, name="control-http")
     ]
@@ -327,9 +329,12 @@ def measure(
     metrics.gauge("turns_recorded", "Turns recorded since control started.").set_function(lambda: settle.turns_recorded)
     accounts = metrics.gauge("accounts", "Accounts by status.", ["status"])
     for status in AccountStatus:
-        accounts.labels(status.value).set_function(
-            lambda status=status: pool.count_by_status(clock.now())[status]  # type: ignore[misc]
-        )
+        accounts.labels(status.value).set_function(partial(accounts_that_are, status, pool, clock))
+
+
+def accounts_that_are(status: AccountStatus, pool: Pool, clock: Clock) -> int:
+    """How many accounts stand there now."""
+    return pool.count_by_status(clock.now())[status]
 
 
 def options_of(settings: ControlSettings) -> DatabaseOptions:

@@ -76,13 +76,14 @@ class MemoryLeases:
         self._announce_freed()
         return lease
 
-    async def renew(self, owner: ReplicaId, *, now: datetime) -> None:
+    async def renew(self, owner: ReplicaId, *, now: datetime) -> bool:
         """A gateway was heard."""
         holder = self._holders.get(owner)
         if holder is None:
             self._holders[owner] = Holder(alive_until=now + self._ttl)
-        else:
-            holder.alive_until = now + self._ttl
+            return False
+        holder.alive_until = now + self._ttl
+        return True
 
     async def lapse(self, *, now: datetime) -> list[Lease]:
         """Removes what silent gateways held."""

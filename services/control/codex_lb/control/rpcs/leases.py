@@ -20,6 +20,7 @@ from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.control.v1 import leases_pb2_grpc
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.domain.ids import ReplicaId
+from codex_lb.control.errors import StoreUnavailableError
 from codex_lb.control.rpcs import lease_wire
 from codex_lb.control.rpcs.instants import EPOCH, instant, wire_seconds
 from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
@@ -158,7 +159,10 @@ class Session:
 
     async def _heard(self, heartbeat: pb.Heartbeat) -> None:
         now = self._rpc.clock.now()
-        await self._rpc.leases.renew(self.replica_id, now=now)
+        if not await self._rpc.leases.renew(self.replica_id, now=now):
+            # Silent for longer than the TTL, then heard again: what it held is taken for abandoned, but may well run.
+            log.warning("gateway was taken for gone and must attach anew", replica_id=self.replica_id)
+            self.end()
         self._rpc.gateways.heard(self.replica_id)
         # Evidence is ordered by time, so a gateway whose clock is off must not outrank the others. What is left of the
         # difference is the transit time, well below the times evidence is judged by.
@@ -170,9 +174,13 @@ class Session:
         learned = await self._rpc.settle.apply(settlements)
 
         async def record() -> None:
-            ended = await self._rpc.settle.record(settlements, reports, learned)
+            try:
+                ended = await self._rpc.settle.record(settlements, reports, learned)
+            except StoreUnavailableError:
+                return  # control is closing; what is not acknowledged comes again
             self.answer.settled.lease_ids.extend(ended.lease_ids)
             self.answer.settled.turn_ids.extend(ended.turn_ids)
+            self.answer.settled.refused_lease_ids.extend(ended.refused_lease_ids)
             self._has_answer.set()
 
         tasks.start_soon(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TypeAlias
 
 import grpc.aio
@@ -43,9 +44,8 @@ class PolicyRpc(policy_pb2_grpc.PolicyServiceServicer):
         log.info("policy watched", replica_id=request.replica_id, is_snapshot=change.is_snapshot)
         while not self._drained.is_set():
             yield response(change, self._feed.history_id)
-            version = change.version
-            await first_of(lambda held=version: self._feed.changed(held), self._drained.wait)  # type: ignore[misc]
-            change = self._feed.since(version, self._feed.history_id)
+            await first_of(partial(self._feed.changed, change.version), self._drained.wait)
+            change = self._feed.since(change.version, self._feed.history_id)
 
 
 def response(change: PolicyChange, history_id: str) -> pb.WatchResponse:

@@ -203,8 +203,8 @@ class Leases(Protocol):
         """Frees the slot; None when the lease is unknown (already ended, lapsed, or granted by a lost control)."""
         ...
 
-    async def renew(self, owner: ReplicaId, *, now: datetime) -> None:
-        """A gateway was heard: its leases live for another TTL."""
+    async def renew(self, owner: ReplicaId, *, now: datetime) -> bool:
+        """A gateway was heard: its leases live for another TTL. False when it was unknown, so that none is held."""
         ...
 
     async def lapse(self, *, now: datetime) -> list[Lease]:
@@ -250,7 +250,8 @@ class Tickets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Ids that are committed and can be forgotten by the gateway."""
+    """Ids that the gateway can forget: all are committed, but for leases whose settlement can never be stored."""
 
     lease_ids: tuple[LeaseId, ...]
     turn_ids: tuple[TurnId, ...]
+    refused_lease_ids: tuple[LeaseId, ...] = ()

@@ -11,7 +11,15 @@ import structlog
 
 from codex_lb.control.domain.evidence import Evidence, Source, UsageSeen
 from codex_lb.control.domain.ids import AccountId, TicketId
-from codex_lb.control.domain.refresh import Periods, Ticket, TicketFailure, UsageReport, evidence_of, next_due
+from codex_lb.control.domain.refresh import (
+    TICKET_TTL_S,
+    Periods,
+    Ticket,
+    TicketFailure,
+    UsageReport,
+    evidence_of,
+    next_due,
+)
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Ledger, Store, Tickets
@@ -56,7 +64,7 @@ class ReportTicket:
         """Raises StaleEpochError when the ticket is no longer the newest of its task."""
         now = self._clock.now()
         ticket = await self._tickets.held(ticket_id, epoch=epoch, now=now)
-        observed_at = now - timedelta(seconds=max(0.0, age_s))
+        observed_at = now - timedelta(seconds=min(max(0.0, age_s), TICKET_TTL_S))
         match result:
             case UsageReport():
                 await self._take_usage(ticket.account_id, result, observed_at)

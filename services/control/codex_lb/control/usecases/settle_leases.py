@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from codex_lb.control.domain.evidence import Evidence
-from codex_lb.control.domain.ids import AccountId, LeaseId
+from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Blame, Fault, Lease, Outcome, Settlement, Timings, TurnReport
+from codex_lb.control.errors import EntriesRefusedError
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Ended, Leases, Ledger
 from codex_lb.kit.clock import Clock
+
+log = structlog.get_logger(__name__)
 
 
 class SettleLeases:
@@ -44,12 +49,20 @@ class SettleLeases:
         reports: Sequence[TurnReport],
         learned: Sequence[tuple[AccountId, Evidence]],
     ) -> Ended:
-        """Returns when all of it is committed."""
-        await self._ledger.write(settlements, reports, learned)
-        self.turns_recorded += len(reports)
+        """Returns when all of it is committed that can be. Raises StoreUnavailableError when the ledger closes first."""
+        refused: frozenset[str] = frozenset()
+        lost_turns = 0
+        try:
+            await self._ledger.write(settlements, reports, learned)
+        except EntriesRefusedError as error:  # they would be refused however often they came
+            log.warning("settlements refused by the database", lease_ids=sorted(error.lease_ids), why=str(error))
+            refused, lost_turns = error.lease_ids, len(error.turn_ids)
+        self.turns_recorded += len(reports) - lost_turns
+        lease_ids = [settlement.lease.lease_id for settlement in settlements]
         return Ended(
-            lease_ids=tuple(LeaseId(s.lease.lease_id) for s in settlements),
+            lease_ids=tuple(lease_id for lease_id in lease_ids if lease_id not in refused),
             turn_ids=tuple(r.turn_id for r in reports),
+            refused_lease_ids=tuple(lease_id for lease_id in lease_ids if lease_id in refused),
         )
 
     async def lapse(self) -> int:
