@@ -7,12 +7,17 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -21,7 +26,7 @@ from structlog.testing import capture_logs
 from codex_lb.api.errors.v1.reasons_pb2 import ErrorReason
 from codex_lb.kit.rpc_channel import open_channel
 from codex_lb.kit.rpc_errors import STATUS_CODES, RpcFailure, from_rpc_error
-from codex_lb.kit.rpc_server import open_rpc_server
+from codex_lb.kit.rpc_server import TlsFiles, open_rpc_server
 from codex_lb.kit.settings import ConfigurationError
 from codex_lb.kit.sockets import PortTakenError
 
@@ -208,6 +213,39 @@ async def test_over_a_unix_socket_no_token_is_needed_but_the_file_is_ours_alone(
 
     assert answer.value == "hello"
     assert mode == 0o600
+
+
+async def test_over_tls_the_client_must_know_the_authority(parrot: Parrot, own_certificate: TlsFiles) -> None:
+    async with open_rpc_server([parrot.register], ["localhost:0"], tls=own_certificate, service_token="t") as server:
+        target = server.targets[0]
+        async with open_channel(target, tls_ca_file=own_certificate.cert_file, service_token="t") as channel:
+            answer = await ParrotStub(channel).say(StringValue(value="hello"))
+        async with open_channel(target, tls_ca_file=None, service_token="t") as plain:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await ParrotStub(plain).say(StringValue(value="hello"))
+
+    assert answer.value == "hello"
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.fixture
+def own_certificate(tmp_path: Path) -> TlsFiles:
+    """A certificate for localhost that is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
+    files.cert_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    files.key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
 
 
 async def test_health_may_be_asked_without_the_token(parrot: Parrot) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
 
@@ -31,10 +32,6 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),  # https_proxy is meant for upstream, not for our own services
 )
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-Requests: TypeAlias = AsyncIterable[Request] | Iterable[Request]
-
 
 @asynccontextmanager
 async def open_channel(
@@ -43,89 +40,70 @@ async def open_channel(
     """A channel to `target` (`unix:/path` or `host:port`); it connects on first use and reconnects by itself.
 
     `tls_ca_file` holds the authority that signed the server's certificate; without it the channel is plain, and a
-    unix socket always is.
+    unix socket always is. Unary calls that name no timeout get UNARY_WITHIN_S; streams have none.
     """
-    async with _channel(target, tls_ca_file, _interceptors(service_token)) as channel:
+    async with _Channel(_bare_channel(target, tls_ca_file), service_token) as channel:
         yield channel
 
 
-def _channel(target: str, tls_ca_file: Path | None, interceptors: list[grpc.aio.ClientInterceptor]) -> grpc.aio.Channel:
+def _bare_channel(target: str, tls_ca_file: Path | None) -> grpc.aio.Channel:
     if tls_ca_file is None or target.startswith("unix:"):
-        return grpc.aio.insecure_channel(target, OPTIONS, interceptors=interceptors)
-    credentials = grpc.ssl_channel_credentials(tls_ca_file.read_bytes())
-    return grpc.aio.secure_channel(target, credentials, OPTIONS, interceptors=interceptors)
+        return grpc.aio.insecure_channel(target, OPTIONS)
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(tls_ca_file.read_bytes()), OPTIONS)
 
 
-def _interceptors(service_token: str | None) -> list[grpc.aio.ClientInterceptor]:
-    """Streams are intercepted only where a token makes it necessary: interception costs something per message."""
-    of_calls: list[grpc.aio.ClientInterceptor] = [_UnaryUnary(service_token)]
-    of_streams: list[grpc.aio.ClientInterceptor] = [
-        _UnaryStream(service_token),
-        _StreamUnary(service_token),
-        _StreamStream(service_token),
-    ]
-    return of_calls + of_streams if service_token else of_calls
+class _Channel(grpc.aio.Channel):
+    """Adds to each call what every call of ours carries: the service token, and a deadline if it is unary.
 
+    Not by gRPC's client interceptors: those put a task and a queue around every stream, which costs on each message,
+    and a cancelled stream leaves a generator behind that cannot be closed.
+    """
 
-class _Completed:
-    """Adds to a call what every call of ours carries."""
+    def __init__(self, channel: grpc.aio.Channel, service_token: str | None) -> None:
+        self._channel = channel
+        self._token = (("authorization", f"Bearer {service_token}"),) if service_token else ()
 
-    def __init__(self, service_token: str | None) -> None:
-        self._authorization = f"Bearer {service_token}" if service_token else None
+    def unary_unary(self, *args: Any, **options: Any) -> Any:
+        return self._completed(self._channel.unary_unary(*args, **options), timeout_s=UNARY_WITHIN_S)
 
-    def completed(
-        self, call: grpc.aio.ClientCallDetails, default_timeout_s: float | None = None
-    ) -> grpc.aio.ClientCallDetails:
-        metadata = grpc.aio.Metadata(*(call.metadata or ()))
-        if self._authorization:
-            metadata["authorization"] = self._authorization
-        timeout_s = default_timeout_s if call.timeout is None else call.timeout
-        return grpc.aio.ClientCallDetails(call.method, timeout_s, metadata, call.credentials, call.wait_for_ready)
+    def unary_stream(self, *args: Any, **options: Any) -> Any:
+        return self._completed(self._channel.unary_stream(*args, **options))
 
+    def stream_unary(self, *args: Any, **options: Any) -> Any:
+        return self._completed(self._channel.stream_unary(*args, **options))
 
-class _UnaryUnary(_Completed, grpc.aio.UnaryUnaryClientInterceptor):
-    async def intercept_unary_unary(
-        self,
-        continuation: Callable[
-            [grpc.aio.ClientCallDetails, Request], Awaitable[grpc.aio.UnaryUnaryCall[Request, Response]]
-        ],
-        client_call_details: grpc.aio.ClientCallDetails,
-        request: Request,
-    ) -> grpc.aio.UnaryUnaryCall[Request, Response]:
-        return await continuation(self.completed(client_call_details, UNARY_WITHIN_S), request)
+    def stream_stream(self, *args: Any, **options: Any) -> Any:
+        return self._completed(self._channel.stream_stream(*args, **options))
 
+    def _completed(self, call: Callable[..., Any], *, timeout_s: float | None = None) -> Callable[..., Any]:
+        def completed(
+            *args: Any,
+            timeout: float | None = None,
+            metadata: Iterable[tuple[str, str | bytes]] | None = None,
+            **options: Any,
+        ) -> Any:
+            timeout = timeout_s if timeout is None else timeout
+            return call(*args, timeout=timeout, metadata=(*(metadata or ()), *self._token), **options)
 
-class _UnaryStream(_Completed, grpc.aio.UnaryStreamClientInterceptor):
-    async def intercept_unary_stream(
-        self,
-        continuation: Callable[
-            [grpc.aio.ClientCallDetails, Request], Awaitable[grpc.aio.UnaryStreamCall[Request, Response]]
-        ],
-        client_call_details: grpc.aio.ClientCallDetails,
-        request: Request,
-    ) -> grpc.aio.UnaryStreamCall[Request, Response]:
-        return await continuation(self.completed(client_call_details), request)
+        return completed
 
+    async def close(self, grace: float | None = None) -> None:
+        await self._channel.close(grace)
 
-class _StreamUnary(_Completed, grpc.aio.StreamUnaryClientInterceptor):
-    async def intercept_stream_unary(
-        self,
-        continuation: Callable[
-            [grpc.aio.ClientCallDetails, Requests[Request]], Awaitable[grpc.aio.StreamUnaryCall[Request, Response]]
-        ],
-        client_call_details: grpc.aio.ClientCallDetails,
-        request_iterator: Requests[Request],
-    ) -> grpc.aio.StreamUnaryCall[Request, Response]:
-        return await continuation(self.completed(client_call_details), request_iterator)
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._channel.get_state(try_to_connect)
 
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._channel.wait_for_state_change(last_observed_state)
 
-class _StreamStream(_Completed, grpc.aio.StreamStreamClientInterceptor):
-    async def intercept_stream_stream(
-        self,
-        continuation: Callable[
-            [grpc.aio.ClientCallDetails, Requests[Request]], Awaitable[grpc.aio.StreamStreamCall[Request, Response]]
-        ],
-        client_call_details: grpc.aio.ClientCallDetails,
-        request_iterator: Requests[Request],
-    ) -> grpc.aio.StreamStreamCall[Request, Response]:
-        return await continuation(self.completed(client_call_details), request_iterator)
+    async def channel_ready(self) -> None:
+        await self._channel.channel_ready()
+
+    async def __aenter__(self) -> Self:
+        await self._channel.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._channel.__aexit__(kind, error, trace)

@@ -1,0 +1,13 @@
+"""One event loop for all tests here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def one_loop() -> AsyncIterator[None]:
+    """Keeps one loop for the whole session: gRPC's poller outlives a loop and may hand a late event to a closed one."""
+    yield  # noqa: PT022 - the loop lives while this is suspended
