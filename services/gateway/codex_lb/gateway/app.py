@@ -1,0 +1,179 @@
+"""The composition root of the gateway: everything it is made of, made here, top to bottom, and closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from codex_lb.gateway.errors import GatewayError, MethodNotAllowedError, NotFoundError, envelope
+from codex_lb.gateway.leasing.client import LeaseClient, open_lease_client
+from codex_lb.gateway.leasing.outbox import Outbox
+from codex_lb.gateway.leasing.policy import PolicyClient
+from codex_lb.gateway.routes.gate import Gate
+from codex_lb.gateway.routes.models import Models
+from codex_lb.gateway.routes.responses import Responses
+from codex_lb.gateway.settings import GatewaySettings
+from codex_lb.gateway.turn.delivery import Dialect
+from codex_lb.gateway.turn.turn import TurnLimits, Turns
+from codex_lb.gateway.upstream.headers import VERSION
+from codex_lb.gateway.upstream.http import open_upstream
+from codex_lb.kit.clock import Clock
+from codex_lb.kit.health import Health, health_routes
+from codex_lb.kit.http_server import HttpServer
+from codex_lb.kit.ids import new_id
+from codex_lb.kit.rpc_channel import open_channel
+from codex_lb.kit.service import Stop
+
+ALIAS = "/backend-api/codex/v1/"  # some clients append /v1 to any base URL (data-plane reference 1.3)
+CODEX = "/backend-api/codex/"
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway."""
+
+    app: ASGIApp
+    health: Health
+    turns: Turns
+    leases: LeaseClient
+    policies: PolicyClient
+    drain: Callable[[], None]  # from now on new turns are refused
+
+
+@asynccontextmanager
+async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Gateway]:
+    """A gateway attached to control, or on its way there."""
+    replica_id = new_id("gw")
+    token = settings.service_token.get_secret_value() if settings.service_token else None
+    outbox = Outbox(settings.data_dir / "outbox")
+    async with (
+        open_channel(settings.control_target, tls_ca_file=settings.control_tls_ca_file, service_token=token) as channel,
+        open_upstream(
+            settings.upstream_base_url, connect_timeout_s=settings.upstream_connect_timeout_seconds
+        ) as upstream,
+        open_lease_client(channel, outbox, clock, replica_id=replica_id, version=VERSION) as leases,
+        anyio.create_task_group() as tasks,
+    ):
+        policies = PolicyClient(channel, replica_id=replica_id)
+        tasks.start_soon(policies.run)
+        gate = Gate(
+            policies,
+            clock,
+            trust_headers=settings.firewall_trust_proxy_headers,
+            trusted_proxies=settings.firewall_trusted_proxy_cidrs,
+        )
+        turns = Turns(leases, upstream, clock, limits_of(settings))
+        bytes_max = settings.max_decompressed_responses_body_bytes
+        native = Responses(turns, gate, clock, Dialect.NATIVE, body_bytes_max=bytes_max)
+        public = Responses(turns, gate, clock, Dialect.PUBLIC, body_bytes_max=bytes_max)
+        health = health_of(leases, policies)
+        routes = [
+            Route("/backend-api/codex/responses", native, methods=["POST"]),
+            Route("/backend-api/codex/responses/", native, methods=["POST"]),
+            Route("/v1/responses", public, methods=["POST"]),
+            Route("/v1/responses/", public, methods=["POST"]),
+            Route("/v1/models", Models(gate, clock, is_codex=False), methods=["GET"]),
+            Route("/backend-api/codex/models", Models(gate, clock, is_codex=True), methods=["GET"]),
+            *health_routes(health),
+        ]
+
+        def drain() -> None:
+            native.is_draining = public.is_draining = True
+            health.draining()
+
+        app = aliased(Starlette(routes=routes, exception_handlers={404: unknown_path, 405: wrong_method}))
+        yield Gateway(app, health, turns, leases, policies, drain)
+        tasks.cancel_scope.cancel()
+
+
+def limits_of(settings: GatewaySettings) -> TurnLimits:
+    """What a turn may take."""
+    return TurnLimits(
+        budget_s=settings.proxy_request_budget_seconds,
+        idle_s=settings.stream_idle_timeout_seconds,
+        keepalive_s=settings.sse_keepalive_interval_seconds,
+        lease_wait_s=settings.lease_wait_seconds,
+        event_bytes_max=settings.max_sse_event_bytes,
+    )
+
+
+def health_of(leases: LeaseClient, policies: PolicyClient) -> Health:
+    """Ready means: control is heard and its policy is known."""
+    health = Health()
+    health.add("control", lambda: None if leases.is_attached else "not attached to control")
+    health.add("policy", lambda: None if policies.policy.is_known else "no policy snapshot yet")
+    return health
+
+
+def aliased(app: ASGIApp) -> ASGIApp:
+    """The app with `/backend-api/codex/v1/<rest>` meaning `/backend-api/codex/<rest>`."""
+
+    async def rewrite(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan" and scope["path"].startswith(ALIAS):
+            path = CODEX + scope["path"][len(ALIAS) :]
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        await app(scope, receive, send)
+
+    return rewrite
+
+
+async def unknown_path(request: Request, _error: Exception) -> Response:
+    """404 in the clients' shape."""
+    return error_response(NotFoundError(f"There is nothing at {request.url.path}"))
+
+
+async def wrong_method(request: Request, _error: Exception) -> Response:
+    """405 in the clients' shape."""
+    return error_response(MethodNotAllowedError(f"{request.method} is not allowed here"))
+
+
+def error_response(error: GatewayError) -> Response:
+    """An error where no endpoint took the request."""
+    return Response(envelope(error), status_code=error.status, media_type="application/json")
+
+
+class GatewayService:
+    """The gateway on a port of its own."""
+
+    name = "gateway"
+
+    def __init__(self, settings: GatewaySettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+
+    async def run(self, stop: Stop, ready: Callable[[], None], /) -> None:
+        """Serves until told to stop, then lets running turns finish."""
+        settings = self._settings
+        async with open_gateway(settings, self._clock) as gateway:
+            server = HttpServer(
+                gateway.app,
+                (settings.host, settings.port),
+                name=self.name,
+                drain_s=settings.shutdown_drain_timeout_seconds,
+            )
+
+            def serving() -> None:
+                gateway.health.started()
+                log.info("gateway serves", host=settings.host, port=server.port)
+                ready()
+
+            async def drain_on_stop() -> None:
+                await stop.wait()
+                gateway.drain()
+
+            draining = asyncio.create_task(drain_on_stop())
+            try:
+                await server.run(stop, serving)
+            finally:
+                draining.cancel()

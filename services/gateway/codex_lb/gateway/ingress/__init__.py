@@ -1,0 +1,1 @@
+"""Before a turn is ours: who calls, what was sent, may it."""

@@ -1,0 +1,114 @@
+"""Who calls, and whether from this machine. Pure (data-plane reference 6.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+RawHeader = tuple[bytes, bytes]
+
+LOCAL_HOSTS = frozenset({b"", b"localhost", b"127.0.0.1", b"[::1]", b"::1"})
+SINGLE_VALUED = (b"x-real-ip", b"true-client-ip", b"cf-connecting-ip")
+FORWARDING = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", *SINGLE_VALUED})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a request comes from."""
+
+    peer: Address | None  # the socket's other end; None for a unix socket
+    client: Address | None  # the client behind trusted proxies; None when headers disagree
+    is_local: bool
+
+
+def caller_of(
+    peer: str, headers: Iterable[RawHeader], *, trust_headers: bool, trusted_proxies: Sequence[Network]
+) -> Caller:
+    """The caller. Without trust, any forwarding header makes it not local: it came through something unknown."""
+    address = read_address(peer)
+    host = b""
+    forwarding: list[RawHeader] = []
+    for name, value in headers:
+        if name == b"host":
+            host = host_name(value)
+        elif name in FORWARDING:
+            forwarding.append((name, value))
+    by_name = host in LOCAL_HOSTS
+    if not forwarding:
+        return Caller(address, address, is_local=_is_loopback(address) and by_name)
+    if not trust_headers or not _is_in(address, trusted_proxies):
+        return Caller(address, address, is_local=False)
+    client = client_behind(forwarding, trusted_proxies)
+    return Caller(address, client, is_local=_is_loopback(client) and by_name)
+
+
+def client_behind(forwarding: Sequence[RawHeader], trusted_proxies: Sequence[Network]) -> Address | None:
+    """The client that every header present agrees on; None when one is doubled, malformed or of another opinion."""
+    opinions: set[Address | None] = set()
+    seen: set[bytes] = set()
+    for name, value in forwarding:
+        if name in (b"x-forwarded-host", b"x-forwarded-proto"):
+            continue
+        if name in seen:
+            return None
+        seen.add(name)
+        if name == b"forwarded":
+            opinions.add(_rightmost_untrusted(_forwarded_for(value), trusted_proxies))
+        elif name == b"x-forwarded-for":
+            opinions.add(_rightmost_untrusted(value.split(b","), trusted_proxies))
+        else:
+            opinions.add(read_address(value.decode("latin-1")))
+    return opinions.pop() if len(opinions) == 1 else None
+
+
+def _rightmost_untrusted(hops: Sequence[bytes], trusted_proxies: Sequence[Network]) -> Address | None:
+    """Walks the chain from our side past the proxies we trust."""
+    address: Address | None = None
+    for hop in reversed(hops):
+        address = read_address(hop.decode("latin-1"))
+        if address is None or not _is_in(address, trusted_proxies):
+            return address
+    return address
+
+
+def _forwarded_for(value: bytes) -> list[bytes]:
+    """The `for` of every hop (RFC 7239); a hop without one is malformed for our purpose."""
+    hops: list[bytes] = []
+    for element in value.split(b","):
+        pairs = dict(p.strip().lower().split(b"=", 1) for p in element.split(b";") if b"=" in p)
+        hops.append(pairs.get(b"for", b"").strip(b'"'))
+    return hops
+
+
+def read_address(text: str) -> Address | None:
+    """An address with or without port and brackets; IPv4 inside IPv6 counts as IPv4. None when it is none."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].split("]", 1)[0]
+    elif text.count(":") == 1:
+        text = text.split(":", 1)[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def host_name(value: bytes) -> bytes:
+    """A Host header without its port."""
+    value = value.strip().lower()
+    if value.startswith(b"["):
+        return value.split(b"]", 1)[0] + b"]"
+    return value.rsplit(b":", 1)[0] if value.count(b":") == 1 else value
+
+
+def _is_loopback(address: Address | None) -> bool:
+    return address is not None and address.is_loopback
+
+
+def _is_in(address: Address | None, networks: Sequence[Network]) -> bool:
+    return address is not None and any(address.version == n.version and address in n for n in networks)

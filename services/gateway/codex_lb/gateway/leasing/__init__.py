@@ -1,0 +1,1 @@
+"""The gateway's side of control: leases, settlements, the policy snapshot. protobuf stops here."""

@@ -1,0 +1,38 @@
+"""Holding a lease: whatever happens inside, it is settled on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from codex_lb.gateway.leasing.client import LeaseClient
+from codex_lb.gateway.leasing.lease import Lease, LeaseEnd, Timings, Wanted
+from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Fault
+from codex_lb.kit.clock import Clock
+
+
+class Holding:
+    """A lease in use; `end` is what will be said of it."""
+
+    def __init__(self, lease: Lease, end: LeaseEnd) -> None:
+        self.lease = lease
+        self.end = end
+
+
+@asynccontextmanager
+async def held(leases: LeaseClient, wanted: Wanted, clock: Clock) -> AsyncIterator[Holding]:
+    """A lease for the time of the block. Raises what `LeaseClient.acquire` raises.
+
+    A block that is cancelled (the client hung up) settles as abandoned, one that fails as our own fault; settling waits
+    for nothing, so a cancellation cannot interrupt it.
+    """
+    lease = await leases.acquire(wanted)
+    holding = Holding(lease, LeaseEnd(Abandoned(), Timings(), clock.now(), calls=0))
+    try:
+        yield holding
+    except Exception:
+        holding.end.outcome = Broken(Fault("internal_error", Blame.US, "The gateway failed"))
+        raise
+    finally:
+        holding.end.ended_at = clock.now()
+        leases.settle(lease, holding.end)

@@ -1,0 +1,92 @@
+"""A lease as the rest of the gateway sees it, and what is said when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from codex_lb.api.control.v1 import leases_pb2 as pb
+from codex_lb.gateway.outcome import Outcome, Usage
+from codex_lb.gateway.upstream.quota import WindowSeen
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A lease a turn asks for."""
+
+    turn_id: str
+    attempt: int
+    model: str
+    service_tier: str
+    api_key_id: str
+    excluded: Mapping[str, str]  # account id -> code of the fault that made the turn leave it
+    wait_max_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A granted lease. `proof` is control's own message, carried along for the settlement."""
+
+    lease_id: str
+    account_id: str
+    chatgpt_account_id: str
+    access_token: str
+    proof: pb.HeldLease
+
+    def __repr__(self) -> str:
+        return f"Lease({self.lease_id}, {self.account_id})"  # the token must not reach a log by way of a repr
+
+
+@dataclass(slots=True)
+class Timings:
+    """Seconds since the request was read; None where the point was not reached."""
+
+    leased_s: float | None = None
+    dispatched_s: float | None = None
+    first_byte_s: float | None = None
+    first_output_s: float | None = None
+    total_s: float | None = None
+
+
+@dataclass(slots=True)
+class LeaseEnd:
+    """How a lease ended."""
+
+    outcome: Outcome
+    timings: Timings
+    ended_at: datetime
+    calls: int
+    quota: tuple[WindowSeen, ...] = ()
+    quota_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class TurnEnd:
+    """One line of the request log."""
+
+    turn_id: str
+    started_at: datetime
+    outcome: Outcome | None  # None: refused before any upstream call
+    refusal_code: str = ""
+    refusal_message: str = ""
+    lease_id: str = ""
+    account_id: str = ""
+    attempts: int = 0
+    api_key_id: str = ""
+    route: str = ""
+    transport: str = ""
+    requested_model: str = ""
+    model: str = ""
+    reasoning_effort: str = ""
+    service_tier: str = ""
+    actual_service_tier: str = ""
+    usage: Usage | None = None
+    timings: Timings = field(default_factory=Timings)
+    status: int = 0
+    user_agent: str = ""
+    client_ip: str = ""
+    response_id: str = ""
+    session_id: str = ""
+    request_bytes: int = 0
+    response_bytes: int = 0

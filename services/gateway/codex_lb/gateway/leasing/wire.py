@@ -1,0 +1,208 @@
+"""Leases, settlements and turn reports as protobuf."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from codex_lb.api.control.v1 import leases_pb2 as pb
+from codex_lb.gateway.leasing.lease import Lease, LeaseEnd, Timings, TurnEnd, Wanted
+from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Fault, Limited, Outcome, Rejected, Usage
+from codex_lb.gateway.upstream.quota import WindowSeen
+
+BLAME = {
+    Blame.CLIENT: pb.BLAME_CLIENT,
+    Blame.ACCOUNT: pb.BLAME_ACCOUNT,
+    Blame.MODEL: pb.BLAME_MODEL,
+    Blame.UPSTREAM: pb.BLAME_UPSTREAM,
+    Blame.NETWORK: pb.BLAME_NETWORK,
+    Blame.US: pb.BLAME_US,
+}
+OUTCOME: dict[type[Outcome], pb.Outcome.ValueType] = {
+    Completed: pb.OUTCOME_COMPLETED,
+    Limited: pb.OUTCOME_LIMITED,
+    Rejected: pb.OUTCOME_REJECTED,
+    Broken: pb.OUTCOME_BROKEN,
+    Abandoned: pb.OUTCOME_CANCELLED,
+}
+USER_AGENT_CHARS_MAX = 120
+
+
+def acquire(acquire_id: int, wanted: Wanted) -> pb.Acquire:
+    """An acquire."""
+    return pb.Acquire(
+        acquire_id=acquire_id,
+        turn_id=wanted.turn_id,
+        attempt=wanted.attempt,
+        work=pb.WORK_KIND_TURN,
+        model=wanted.model,
+        service_tier=wanted.service_tier,
+        api_key_id=wanted.api_key_id,
+        excluded=[pb.ExcludedAccount(account_id=a, fault_code=c) for a, c in wanted.excluded.items()],
+        wait_max=span(wanted.wait_max_s),
+    )
+
+
+def lease(granted: pb.Granted, asked: pb.Acquire) -> Lease:
+    """A grant together with what it was asked for."""
+    proof = pb.HeldLease(
+        lease_id=granted.lease_id,
+        epoch=granted.epoch,
+        account_id=granted.account_id,
+        credential_generation=granted.credential_generation,
+        turn_id=asked.turn_id,
+        attempt=asked.attempt,
+        work=asked.work,
+        api_key_id=asked.api_key_id,
+        model=asked.model,
+        reservation=granted.reservation,
+        granted_at=now(),
+        decision=granted.decision,
+    )
+    return Lease(granted.lease_id, granted.account_id, granted.chatgpt_account_id, granted.access_token, proof)
+
+
+def settlement(held: Lease, end: LeaseEnd) -> pb.Settlement:
+    """The end of a lease."""
+    message = pb.Settlement(
+        lease=held.proof,
+        outcome=OUTCOME[type(end.outcome)],
+        timings=timings(end.timings),
+        calls=end.calls,
+        upstream_transport="http",
+        ended_at=instant(end.ended_at),
+    )
+    refused_until = None
+    match end.outcome:
+        case Completed(usage=used, service_tier=tier):
+            message.service_tier = tier
+            if used is not None:
+                message.usage.CopyFrom(usage(used))
+        case Limited(fault=problem) | Rejected(fault=problem) | Broken(fault=problem):
+            message.fault.CopyFrom(fault(problem))
+            refused_until = _refused_until(problem, end.ended_at)
+        case Abandoned():
+            pass
+    if end.quota or refused_until is not None:
+        seen = message.evidence.add(observed_at=instant(end.quota_at or end.ended_at))
+        seen.windows.extend(window(w) for w in end.quota)
+        if refused_until is not None:
+            seen.refused_until.CopyFrom(instant(refused_until))
+    return message
+
+
+def _refused_until(problem: Fault, ended_at: datetime) -> datetime | None:
+    if problem.resets_at is not None:
+        return problem.resets_at
+    if problem.retry_after_s is not None and problem.blame is Blame.ACCOUNT:
+        return datetime.fromtimestamp(ended_at.timestamp() + problem.retry_after_s, UTC)
+    return None
+
+
+def report(end: TurnEnd) -> pb.TurnReport:
+    """A line of the request log."""
+    message = pb.TurnReport(
+        turn_id=end.turn_id,
+        started_at=instant(end.started_at),
+        outcome=pb.OUTCOME_REFUSED if end.outcome is None else OUTCOME[type(end.outcome)],
+        lease_id=end.lease_id,
+        account_id=end.account_id,
+        attempts=end.attempts,
+        api_key_id=end.api_key_id,
+        work=pb.WORK_KIND_TURN,
+        route=end.route,
+        transport=end.transport,
+        requested_model=end.requested_model,
+        model=end.model,
+        reasoning_effort=end.reasoning_effort,
+        service_tier=end.service_tier,
+        actual_service_tier=end.actual_service_tier,
+        timings=timings(end.timings),
+        status=end.status,
+        user_agent=end.user_agent[:USER_AGENT_CHARS_MAX],
+        client_ip=end.client_ip,
+        response_id=end.response_id,
+        session_id=end.session_id,
+        request_bytes=end.request_bytes,
+        response_bytes=end.response_bytes,
+    )
+    if end.usage is not None:
+        message.usage.CopyFrom(usage(end.usage))
+    match end.outcome:
+        case Limited(fault=problem) | Rejected(fault=problem) | Broken(fault=problem):
+            message.fault.CopyFrom(fault(problem))
+        case None:
+            message.fault.CopyFrom(
+                pb.Fault(code=end.refusal_code, blame=pb.BLAME_US, message=end.refusal_message[:500])
+            )
+        case Completed() | Abandoned():
+            pass
+    return message
+
+
+def fault(value: Fault) -> pb.Fault:
+    """A classified failure."""
+    return pb.Fault(code=value.code, blame=BLAME[value.blame], status=value.status, message=value.message)
+
+
+def usage(value: Usage) -> pb.Usage:
+    """Tokens."""
+    return pb.Usage(
+        input_tokens=value.input_tokens,
+        cached_input_tokens=value.cached_input_tokens,
+        output_tokens=value.output_tokens,
+        reasoning_tokens=value.reasoning_tokens,
+        total_tokens=value.total_tokens,
+    )
+
+
+def window(value: WindowSeen) -> pb.WindowEvidence:
+    """One accounting window."""
+    message = pb.WindowEvidence(window=value.window, used_percent=value.used_percent, length=span(value.length_s))
+    if value.resets_at is not None:
+        message.resets_at.CopyFrom(instant(value.resets_at))
+    return message
+
+
+def timings(value: Timings) -> pb.Timings:
+    """Spans since the request was read."""
+    message = pb.Timings()
+    for name, seconds in (
+        ("leased", value.leased_s),
+        ("dispatched", value.dispatched_s),
+        ("first_byte", value.first_byte_s),
+        ("first_output", value.first_output_s),
+        ("total", value.total_s),
+    ):
+        if seconds is not None:
+            getattr(message, name).CopyFrom(span(seconds))
+    return message
+
+
+def instant(value: datetime) -> Timestamp:
+    """An aware datetime."""
+    microseconds = int(value.timestamp() * 1_000_000)
+    return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1000)
+
+
+def now() -> Timestamp:
+    """The present, by this machine's clock."""
+    return instant(datetime.now(UTC))
+
+
+def span(value_s: float) -> Duration:
+    """Seconds."""
+    whole = int(value_s)
+    return Duration(seconds=whole, nanos=int((value_s - whole) * 1e9))
+
+
+def read_instant(message: Timestamp) -> datetime:
+    """A timestamp as an aware datetime."""
+    return datetime.fromtimestamp(message.seconds + message.nanos / 1e9, UTC)
+
+
+def read_span(message: Duration) -> float:
+    """A duration in seconds."""
+    return message.seconds + message.nanos / 1e9

@@ -1,0 +1,76 @@
+"""What every client route does first: who calls, may it, which headers its answer carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from starlette.types import Scope
+
+from codex_lb.gateway.ingress.authenticate import authenticate
+from codex_lb.gateway.ingress.client_ip import Caller, caller_of
+from codex_lb.gateway.leasing.policy import KeyPolicy, Policy, PolicyClient
+from codex_lb.gateway.upstream.headers import VERSION, RawHeader
+from codex_lb.kit.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A caller that may go on."""
+
+    caller: Caller
+    key: KeyPolicy | None
+    policy: Policy
+
+
+class Gate:
+    """Authentication against the policy snapshot: no call to anybody."""
+
+    def __init__(
+        self,
+        policies: PolicyClient,
+        clock: Clock,
+        *,
+        trust_headers: bool,
+        trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
+    ) -> None:
+        self._policies = policies
+        self._clock = clock
+        self._trust_headers = trust_headers
+        self._trusted_proxies = trusted_proxies
+
+    def admit(self, scope: Scope) -> Admitted:
+        """Raises UnauthenticatedError."""
+        headers: list[RawHeader] = scope["headers"]
+        client = scope.get("client")
+        caller = caller_of(
+            client[0] if client else "127.0.0.1",  # a unix socket has no address and is as local as can be
+            headers,
+            trust_headers=self._trust_headers,
+            trusted_proxies=self._trusted_proxies,
+        )
+        policy = self._policies.policy
+        key = authenticate(policy, caller, header(headers, b"authorization"), now=self._clock.now())
+        return Admitted(caller, key, policy)
+
+
+def header(headers: list[RawHeader], name: bytes) -> bytes:
+    """The first header of that name, empty without one."""
+    for known, value in headers:
+        if known == name:
+            return value
+    return b""
+
+
+def answer_headers(request_id: str, admitted: Admitted | None) -> list[RawHeader]:
+    """Headers of every answer: which request it was, which version answered, how full the pool is."""
+    headers: list[RawHeader] = [(b"x-request-id", request_id.encode()), (b"x-app-version", VERSION.encode())]
+    if admitted is None or (admitted.key is not None and admitted.policy.hide_quota_from_keys):
+        return headers
+    for window in admitted.policy.windows:
+        prefix = f"x-codex-{window.window}-"
+        headers.append(((prefix + "used-percent").encode(), f"{window.used_percent:g}".encode()))
+        headers.append(((prefix + "window-minutes").encode(), str(window.window_minutes).encode()))
+        if window.resets_at is not None:
+            headers.append(((prefix + "reset-at").encode(), str(int(window.resets_at.timestamp())).encode()))
+    return headers

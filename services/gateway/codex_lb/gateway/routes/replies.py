@@ -1,0 +1,35 @@
+"""Answers without a turn: errors as OpenAI envelopes, small JSON documents."""
+
+from __future__ import annotations
+
+import math
+
+from starlette.types import Send
+
+from codex_lb.gateway.errors import GatewayError, UpstreamFailedError, UpstreamRefusedError, envelope
+from codex_lb.gateway.upstream.headers import RawHeader
+
+
+async def reply_error(send: Send, error: GatewayError, headers: list[RawHeader]) -> None:
+    """An error with its status. Upstream's own words about the request go to the client unchanged."""
+    body, content_type = envelope(error), b"application/json"
+    if isinstance(error, UpstreamRefusedError | UpstreamFailedError) and is_envelope(error.fault.body):
+        body = error.fault.body
+    extra: list[RawHeader] = []
+    if error.retry_after_s is not None:
+        extra.append((b"retry-after", str(math.ceil(error.retry_after_s)).encode()))
+    await reply(send, error.status, body, [*headers, *extra], content_type=content_type)
+
+
+async def reply(
+    send: Send, status: int, body: bytes, headers: list[RawHeader], *, content_type: bytes = b"application/json"
+) -> None:
+    """A whole answer."""
+    own = [*headers, (b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": own})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def is_envelope(body: bytes) -> bool:
+    """Whether a body of upstream's is an error in the shape that clients read."""
+    return body.lstrip().startswith(b'{"error"') or body.lstrip().startswith(b'{ "error"')

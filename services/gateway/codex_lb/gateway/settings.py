@@ -1,0 +1,87 @@
+"""Everything about a gateway that can be configured, each with its unit and its reason."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from codex_lb.kit.settings import ServiceSettings, default_data_dir
+
+MIB = 2**20
+Network = IPv4Network | IPv6Network
+Networks = Annotated[tuple[Network, ...], NoDecode]
+
+
+class GatewaySettings(ServiceSettings):
+    """Settings of the data plane."""
+
+    host: str = Field("127.0.0.1", description="Address the gateway listens on when it runs on its own.")
+    port: int = Field(2455, ge=0, le=65535, description="Port the gateway listens on when it runs on its own.")
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Where settlements wait on disk while control is away."
+    )
+    control_target: str = Field(
+        "127.0.0.1:2456", description="Where control's gRPC is: host:port, or unix:/path to a socket."
+    )
+    control_tls_ca_file: Path | None = Field(None, description="CA of control's certificate; unset for plain TCP.")
+    service_token: SecretStr | None = Field(None, description="Shared secret between the services, for TCP.")
+
+    upstream_base_url: str = Field(
+        "https://chatgpt.com/backend-api", description="Base URL of the ChatGPT backend, without /codex."
+    )
+    upstream_connect_timeout_seconds: float = Field(
+        8.0, gt=0, le=120, description="Seconds to reach upstream; more only delays the move to another account."
+    )
+    stream_idle_timeout_seconds: float = Field(
+        7200.0, gt=0, description="Seconds upstream may be silent. Models think for long: 300 s cuts good answers."
+    )
+    proxy_request_budget_seconds: float = Field(7200.0, gt=0, description="Seconds one turn may take in all.")
+    sse_keepalive_interval_seconds: float = Field(
+        10.0, gt=0, le=60, description="Seconds of silence after which a client is told that the turn lives."
+    )
+    lease_wait_seconds: float = Field(
+        20.0, ge=0, le=300, description="Seconds a turn waits for a free slot or for control before it is refused."
+    )
+    shutdown_drain_timeout_seconds: float = Field(
+        1800.0, ge=0, description="Seconds running turns get to finish when the gateway stops; turns take minutes."
+    )
+
+    max_decompressed_body_bytes: int = Field(32 * MIB, gt=0, description="Bytes of a request body, unpacked.")
+    max_decompressed_responses_body_bytes: int = Field(
+        128 * MIB, gt=0, description="The same on the Responses routes, where inlined images are common."
+    )
+    max_sse_event_bytes: int = Field(
+        16 * MIB, gt=0, description="Bytes of one upstream event. Inlined images exceed 2 MiB."
+    )
+
+    firewall_trust_proxy_headers: bool = Field(
+        False, description="Believe X-Forwarded-For and its kin from the trusted proxies."
+    )
+    firewall_trusted_proxy_cidrs: Networks = Field(
+        (IPv4Network("127.0.0.1/32"), IPv6Network("::1/128")), description="Proxies that are believed."
+    )
+
+    metrics_enabled: bool = Field(False, description="Serve Prometheus metrics on metrics_port.")
+    metrics_port: int = Field(9090, ge=0, le=65535, description="Port of the metrics.")
+
+    @field_validator("firewall_trusted_proxy_cidrs", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+
+    @field_validator("upstream_base_url")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with https:// (or http:// for a test)")
+        return value.rstrip("/").removesuffix("/codex")
+
+    @model_validator(mode="after")
+    def _bounds_agree(self) -> GatewaySettings:
+        if self.firewall_trust_proxy_headers and not self.firewall_trusted_proxy_cidrs:
+            raise ValueError("CODEX_LB_FIREWALL_TRUST_PROXY_HEADERS needs CODEX_LB_FIREWALL_TRUSTED_PROXY_CIDRS")
+        return self

@@ -1,0 +1,1 @@
+"""Between the dialects of clients and the one upstream speaks. Pure."""

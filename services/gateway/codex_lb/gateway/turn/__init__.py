@@ -1,0 +1,1 @@
+"""One turn, whatever its transport: leased, dispatched, relayed, settled."""

@@ -1,0 +1,176 @@
+"""Gives a turn's answer to an HTTP client: as a stream of events in its dialect, or folded into one object."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import msgspec
+from starlette.types import Send
+
+from codex_lb.gateway.errors import GatewayError, failed_event
+from codex_lb.gateway.translate.fold import Fold
+from codex_lb.gateway.turn.keepalive import CODEX_KEEPALIVE, COMMENT_KEEPALIVE
+from codex_lb.gateway.turn.sse import Kind, Segment, data_of
+from codex_lb.gateway.upstream.headers import Header, RawHeader, downstream_headers
+
+STREAM_HEADERS: tuple[RawHeader, ...] = (
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+)
+EVENT_STREAM: RawHeader = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+class Dialect(Enum):
+    """Which contract a client expects; decided once, at the edge (data-plane reference 1.6)."""
+
+    NATIVE = auto()  # Codex: upstream's events as they come
+    PUBLIC = auto()  # SDKs: no codex.* events, errors as response.failed
+
+
+class SseDelivery:
+    """A stream of events. What is forwarded keeps its bytes."""
+
+    transport = "sse"
+
+    def __init__(self, send: Send, dialect: Dialect, own_headers: list[RawHeader], *, model_is_as_asked: bool) -> None:
+        self._send = send
+        self._dialect = dialect
+        self._own_headers = own_headers
+        self._model_is_as_asked = model_is_as_asked
+        self._upstream_headers: list[RawHeader] = []
+        self._is_visible = False
+        self.status = 0
+        self.bytes_sent = 0
+
+    @property
+    def is_visible(self) -> bool:
+        return self._is_visible
+
+    def begin(self, headers: list[Header]) -> None:
+        self._upstream_headers = downstream_headers(headers, model_is_as_asked=self._model_is_as_asked)
+
+    async def take(self, segment: Segment) -> None:
+        raw = segment.raw
+        if segment.kind is not Kind.ORDINARY and self._dialect is Dialect.PUBLIC:
+            if segment.kind in (Kind.PRIVATE, Kind.RATE_LIMITS):
+                return
+            if segment.kind is Kind.ERROR:
+                raw = as_failed_event(data_of(raw))
+        self._is_visible = True
+        await self._write(raw)
+
+    async def keep_alive(self) -> None:
+        await self._write(CODEX_KEEPALIVE if self._dialect is Dialect.NATIVE else COMMENT_KEEPALIVE)
+
+    async def end(self) -> None:
+        await self._open()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def fail(self, error: GatewayError) -> bool:
+        if not self.status:
+            return False
+        await self._write(failed_event(code=code_for_stream(error), message=str(error), response_id=""))
+        await self.end()
+        return True
+
+    async def pass_on(self, withheld: list[Segment]) -> bool:
+        for segment in withheld:
+            await self.take(segment)
+        if withheld:
+            await self.end()
+        return bool(withheld)
+
+    async def _write(self, data: bytes) -> None:
+        await self._open()
+        self.bytes_sent += len(data)
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _open(self) -> None:
+        if self.status:
+            return
+        self.status = 200
+        own = [*self._own_headers, *STREAM_HEADERS, *self._upstream_headers]
+        if not any(name == b"content-type" for name, _ in own):
+            own.append(EVENT_STREAM)
+        await self._send({"type": "http.response.start", "status": 200, "headers": own})
+
+
+class JsonDelivery:
+    """One object, sent when it is whole: until then nothing is visible and the turn may still move."""
+
+    transport = "json"
+
+    def __init__(self, send: Send, own_headers: list[RawHeader], *, model_is_as_asked: bool) -> None:
+        self._send = send
+        self._own_headers = own_headers
+        self._model_is_as_asked = model_is_as_asked
+        self._upstream_headers: list[RawHeader] = []
+        self._fold = Fold()
+        self._response = b""
+        self.status = 0
+        self.bytes_sent = 0
+
+    @property
+    def is_visible(self) -> bool:
+        return bool(self.status)
+
+    def begin(self, headers: list[Header]) -> None:
+        passed = downstream_headers(headers, model_is_as_asked=self._model_is_as_asked)
+        self._upstream_headers = [header for header in passed if header[0] != b"content-type"]
+        self._fold = Fold()
+        self._response = b""
+
+    async def take(self, segment: Segment) -> None:
+        if segment.kind is Kind.ITEM_DONE:
+            self._fold.add_item(data_of(segment.raw))
+        elif segment.kind in (Kind.COMPLETED, Kind.INCOMPLETE):
+            self._response = self._fold.response(data_of(segment.raw))
+
+    async def keep_alive(self) -> None:
+        """Nothing can be said before the status line of one object."""
+
+    async def end(self) -> None:
+        self.status = 200
+        self.bytes_sent = len(self._response)
+        headers = [
+            *self._own_headers,
+            *self._upstream_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(self._response)).encode()),
+        ]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": self._response, "more_body": False})
+
+    async def fail(self, error: GatewayError) -> bool:  # noqa: ARG002 - the status says it
+        return False
+
+    async def pass_on(self, withheld: list[Segment]) -> bool:  # noqa: ARG002 - the status says it
+        return False
+
+
+# Codes that clients know what to do with; any other makes OpenCode give up (clients reference 6).
+KNOWN_TO_CLIENTS = frozenset({
+    "usage_limit_reached", "rate_limit_exceeded", "server_is_overloaded", "context_length_exceeded",
+    "insufficient_quota", "invalid_prompt", "previous_response_not_found",
+})  # fmt: skip
+
+
+def code_for_stream(error: GatewayError) -> str:
+    """The code of a failure inside a stream: one that clients know, else the one they retry."""
+    return error.code if error.code in KNOWN_TO_CLIENTS else "server_error"
+
+
+def as_failed_event(data: bytes) -> bytes:
+    """An `error` event as `response.failed`, which every SDK understands."""
+    try:
+        event = msgspec.json.decode(data, type=dict[str, object])
+    except (msgspec.DecodeError, RecursionError):
+        event = {}
+    nested = event.get("error")
+    said = nested if isinstance(nested, dict) else event
+    code, message = said.get("code"), said.get("message")
+    return failed_event(
+        code=code if isinstance(code, str) else "server_error",
+        message=message if isinstance(message, str) else "Upstream error",
+        response_id="",
+    )

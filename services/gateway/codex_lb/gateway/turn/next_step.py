@@ -1,0 +1,68 @@
+"""Decides how a turn goes on after an attempt. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import assert_never
+
+from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Limited, Outcome, Rejected
+
+ACCOUNTS_MAX = 3  # accounts one turn may burn before its client is told
+RETRIES_MAX = 2  # times the same account is asked again, over the whole turn
+RETRY_FIRST_S = 0.2
+RETRY_MAX_S = 2.0
+
+
+class Step(Enum):
+    """What to do next."""
+
+    FINISH = auto()
+    SAME_ACCOUNT = auto()
+    NEXT_ACCOUNT = auto()
+    GIVE_UP = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a turn may still spend on failures: one for the whole turn, so that retries do not multiply."""
+
+    accounts_left: int = ACCOUNTS_MAX - 1
+    retries_left: int = RETRIES_MAX
+
+    def after(self, step: Step) -> Budget:
+        """What is left after a step."""
+        match step:
+            case Step.NEXT_ACCOUNT:
+                return Budget(self.accounts_left - 1, self.retries_left)
+            case Step.SAME_ACCOUNT:
+                return Budget(self.accounts_left, self.retries_left - 1)
+            case Step.FINISH | Step.GIVE_UP:
+                return self
+            case _:
+                assert_never(step)
+
+
+def next_step(outcome: Outcome, *, is_visible: bool, budget: Budget) -> Step:
+    """Moves a turn that nothing was shown of; never one that its client holds a part of."""
+    match outcome:
+        case Completed():
+            return Step.FINISH
+        case Abandoned():
+            return Step.GIVE_UP
+        case Limited() | Rejected() | Broken() if is_visible:
+            return Step.GIVE_UP  # a second answer would contradict the first, or run a tool twice
+        case Limited():
+            return _elsewhere(budget)
+        case Rejected(fault=fault):
+            return Step.GIVE_UP if fault.blame is Blame.CLIENT else _elsewhere(budget)
+        case Broken(fault=fault):
+            if budget.retries_left and fault.blame is not Blame.MODEL:
+                return Step.SAME_ACCOUNT
+            return _elsewhere(budget)
+        case _:
+            assert_never(outcome)
+
+
+def _elsewhere(budget: Budget) -> Step:
+    return Step.NEXT_ACCOUNT if budget.accounts_left else Step.GIVE_UP

@@ -1,0 +1,186 @@
+"""Cuts an upstream event stream into segments, reading of each event no more than its first line.
+
+Runs of events that nobody needs to read come out as one piece of bytes, where possible the very object that came in.
+Each byte is looked at once, an event has a size bound, and only whole events come out, so that whatever is appended to
+what was forwarded starts on an event boundary. Line ends are LF, CRLF or CR, as in the HTML standard, 9.2.5.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import msgspec
+
+
+class Kind(Enum):
+    """What an event means to a turn."""
+
+    ORDINARY = auto()  # output: forwarded unread
+    PRELUDE = auto()  # said before any output: nothing a client could hold us to
+    COMMENT = auto()
+    RATE_LIMITS = auto()
+    PRIVATE = auto()  # codex.*: for Codex only
+    ITEM_DONE = auto()  # response.output_item.done: forwarded unread, but kept by whoever folds the answer
+    COMPLETED = auto()
+    INCOMPLETE = auto()
+    FAILED = auto()
+    ERROR = auto()
+    DONE = auto()  # data: [DONE]
+
+
+BY_TYPE: dict[str, Kind] = {
+    "response.created": Kind.PRELUDE,
+    "response.in_progress": Kind.PRELUDE,
+    "response.queued": Kind.PRELUDE,
+    "response.metadata": Kind.PRELUDE,
+    "codex.rate_limits": Kind.RATE_LIMITS,
+    "response.output_item.done": Kind.ITEM_DONE,
+    "response.completed": Kind.COMPLETED,
+    "response.done": Kind.COMPLETED,
+    "response.incomplete": Kind.INCOMPLETE,
+    "response.failed": Kind.FAILED,
+    "error": Kind.ERROR,
+    "keepalive": Kind.COMMENT,
+}
+
+# The first lines met so far; upstream writes `event: <type>` first, so nearly every event is known by a dictionary.
+_BY_FIRST_LINE: dict[bytes, Kind] = {b"event: " + name.encode(): kind for name, kind in BY_TYPE.items()}
+for _delta in (
+    "output_text.delta", "output_text.done", "content_part.added", "content_part.done", "output_item.added",
+    "function_call_arguments.delta", "function_call_arguments.done", "custom_tool_call_input.delta",
+    "custom_tool_call_input.done", "reasoning_summary_part.added", "reasoning_summary_part.done",
+    "reasoning_summary_text.delta", "reasoning_summary_text.done", "reasoning_text.delta", "reasoning_text.done",
+    "refusal.delta", "refusal.done",
+):  # fmt: skip
+    _BY_FIRST_LINE[b"event: response." + _delta.encode()] = Kind.ORDINARY
+
+# Two line ends in a row. A CR that stands before an LF is no line end of its own.
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_OVERLAP = 3  # bytes of a boundary that may have come with the chunk before
+
+
+class EventTooLargeError(Exception):
+    """An event grew beyond the bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One event of a kind, or a run of ordinary ones."""
+
+    kind: Kind
+    raw: bytes
+
+
+class EventScanner:
+    """Takes chunks as they come, gives segments."""
+
+    def __init__(self, *, event_bytes_max: int) -> None:
+        self._event_bytes_max = event_bytes_max
+        self._pending = bytearray()  # the beginning of an event whose end has not come
+        self._searched = 0  # bytes of it that hold no boundary
+
+    @property
+    def has_partial(self) -> bool:
+        """Whether an event has begun and not ended."""
+        return bool(self._pending.strip())
+
+    def feed(self, chunk: bytes) -> list[Segment]:
+        """The events that the chunk completes. Raises EventTooLargeError."""
+        if not self._pending:
+            segments, consumed = self._cut(chunk, 0)
+            if consumed < len(chunk):
+                self._keep(bytearray(memoryview(chunk)[consumed:]))
+            return segments
+        self._pending += chunk
+        segments, consumed = self._cut(self._pending, max(0, self._searched - _OVERLAP))
+        if consumed:
+            del self._pending[:consumed]
+        self._keep(self._pending)
+        return segments
+
+    def _keep(self, pending: bytearray) -> None:
+        if len(pending) > self._event_bytes_max:
+            raise EventTooLargeError
+        self._pending = pending
+        self._searched = len(pending)
+
+    def _cut(self, data: bytes | bytearray, search_from: int) -> tuple[list[Segment], int]:
+        """Whole events of the data, and how many bytes they are."""
+        if b"\r" in data:
+            return self._cut_any_line_end(data, search_from)
+        segments: list[Segment] = []
+        start = run = 0  # of this event; of the run of ordinary events before it
+        find, known = data.find, _BY_FIRST_LINE.get
+        end = find(b"\n\n", search_from)
+        while end >= 0:
+            end += 2
+            kind = known(bytes(data[start : find(b"\n", start)])) or kind_of(bytes(data[start:end]))
+            if kind is not Kind.ORDINARY:
+                if run < start:
+                    segments.append(Segment(Kind.ORDINARY, bytes(data[run:start])))
+                segments.append(Segment(kind, bytes(data[start:end])))
+                run = end
+            start = end
+            end = find(b"\n\n", start)
+        if run < start:
+            whole = run == 0 and start == len(data) and isinstance(data, bytes)
+            segments.append(Segment(Kind.ORDINARY, data if whole else bytes(data[run:start])))  # type: ignore[arg-type]
+        return segments, start
+
+    def _cut_any_line_end(self, data: bytes | bytearray, search_from: int) -> tuple[list[Segment], int]:
+        segments: list[Segment] = []
+        start = 0
+        for boundary in _BLANK_LINE.finditer(data, search_from):
+            if boundary.end() <= start:
+                continue
+            raw = bytes(data[start : boundary.end()])
+            segments.append(Segment(kind_of(raw), raw))
+            start = boundary.end()
+        return segments, start
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+def kind_of(raw: bytes) -> Kind:
+    """An event's kind by its `event` field or else its data's `type`; what nobody knows is ordinary."""
+    name = ""
+    data: list[bytes] = []
+    has_field = False
+    for line in _LINE_END.split(raw):
+        if not line or line.startswith(b":"):
+            continue
+        has_field = True
+        if line.startswith(b"event:"):
+            name = line[6:].strip().decode("utf-8", "replace")
+        elif line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+    if not has_field:
+        return Kind.COMMENT
+    if not name:
+        name = _type_of(b"\n".join(data))
+    if name.startswith("codex."):
+        return BY_TYPE.get(name, Kind.PRIVATE)
+    return BY_TYPE.get(name, Kind.ORDINARY)
+
+
+def _type_of(data: bytes) -> str:
+    if data.strip() == b"[DONE]":
+        return "[DONE]"
+    try:
+        return msgspec.json.decode(data, type=_Typed).type
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+
+
+def data_of(raw: bytes) -> bytes:
+    """The data of an event: its data lines joined by LF."""
+    lines = _LINE_END.split(raw)
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
+
+
+BY_TYPE["[DONE]"] = Kind.DONE

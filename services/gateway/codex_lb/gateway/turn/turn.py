@@ -1,0 +1,284 @@
+"""One turn: leased, dispatched, relayed, moved while nothing is visible, settled. The same for every transport.
+
+    not_dispatched ──► dispatched_silent ──► visible ──► terminal
+          └── may move to another lease ──┘       └── never replayed
+
+*Visible* is anything of an answer that the client was given. What upstream says before any output (`response.created`
+and its like) is held back until the first output, so that a failure right behind it can still be moved. A keep-alive
+opens the stream, after which a failure has no status of its own any more, but it is nothing a client could hold us to:
+the turn may still move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import anyio
+from starlette.types import Receive
+
+from codex_lb.gateway.errors import GatewayError
+from codex_lb.gateway.leasing.client import LeaseClient, LeaseRefusedError
+from codex_lb.gateway.leasing.held import Holding, held
+from codex_lb.gateway.leasing.lease import Timings, TurnEnd, Wanted
+from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Outcome
+from codex_lb.gateway.turn.attempt import Attempt, Dispatch
+from codex_lb.gateway.turn.deadline import Deadline, Due
+from codex_lb.gateway.turn.last_word import error_of_failure, error_of_refusal
+from codex_lb.gateway.turn.next_step import RETRY_FIRST_S, RETRY_MAX_S, Budget, Step, next_step
+from codex_lb.gateway.turn.sse import Segment
+from codex_lb.gateway.upstream.headers import Header, RawHeader
+from codex_lb.gateway.upstream.http import UpstreamHttp
+from codex_lb.kit.backoff import Backoff
+from codex_lb.kit.clock import Clock
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that hung up; only ever seen in the log
+RETRY = Backoff(first_s=RETRY_FIRST_S, max_s=RETRY_MAX_S)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """A request that passed ingress."""
+
+    turn_id: str
+    started: float  # monotonic
+    started_at: datetime
+    route: str
+    headers: tuple[RawHeader, ...]
+    body: bytes  # for upstream
+    content_encoding: str  # of that body
+    requested_model: str
+    model: str
+    reasoning_effort: str
+    service_tier: str
+    api_key_id: str
+    user_agent: str
+    client_ip: str
+    session_id: str
+    request_bytes: int
+
+
+class Delivery(Protocol):
+    """Where an answer goes: a stream of events, or one object."""
+
+    transport: str  # for the request log
+    status: int  # what the client was told, 0 for nothing yet
+    bytes_sent: int
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether anything of an answer was given to the client."""
+        ...
+
+    def begin(self, headers: list[Header]) -> None:
+        """An attempt got its status line; what an earlier one collected is void."""
+        ...
+
+    async def take(self, segment: Segment) -> None:
+        """An event of the answer, or a run of them."""
+        ...
+
+    async def keep_alive(self) -> None:
+        """Nothing has been sent for a while."""
+        ...
+
+    async def end(self) -> None:
+        """The answer is whole."""
+        ...
+
+    async def fail(self, error: GatewayError) -> bool:
+        """Says in the stream that there will be no answer; False when nothing was sent and a status can say it."""
+        ...
+
+    async def pass_on(self, withheld: list[Segment]) -> bool:
+        """Gives the client upstream's own refusal, events as they came; False when a status must say it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLimits:
+    """Seconds and bytes a turn may take."""
+
+    budget_s: float
+    idle_s: float
+    keepalive_s: float
+    lease_wait_s: float
+    event_bytes_max: int
+
+
+class Turns:
+    """What turns are made with; one per process."""
+
+    def __init__(self, leases: LeaseClient, upstream: UpstreamHttp, clock: Clock, limits: TurnLimits) -> None:
+        self.leases = leases
+        self.upstream = upstream
+        self.clock = clock
+        self.limits = limits
+        self.running = 0
+
+    async def run(self, request: TurnRequest, delivery: Delivery, receive: Receive) -> None:
+        """Serves one turn. Raises GatewayError when nothing was sent, so that the route can answer with a status."""
+        self.running += 1
+        turn = Turn(self, request, delivery)
+        try:
+            error = await turn.run(receive)
+        finally:
+            self.running -= 1
+        if error is not None:
+            raise error
+
+
+class Turn:
+    """The state of one turn."""
+
+    def __init__(self, turns: Turns, request: TurnRequest, delivery: Delivery) -> None:
+        self._turns = turns
+        self._request = request
+        self._delivery = delivery
+        self._clock = turns.clock
+        limits = turns.limits
+        self._deadline = Deadline(request.started, limits.budget_s, limits.idle_s, limits.keepalive_s)
+        self._timings = Timings()
+        self._interruption: Outcome | None = None
+        self._end = TurnEnd(request.turn_id, request.started_at, None, timings=self._timings)
+
+    async def run(self, receive: Receive) -> GatewayError | None:
+        """Serves it, watching the client and the clock meanwhile; the error, if nothing of it was sent."""
+        error: GatewayError | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._watch, receive, tasks.cancel_scope)
+                error = await self._serve()
+                tasks.cancel_scope.cancel()
+            if isinstance(self._interruption, Broken):
+                error = await self._tell(error_of_failure(self._interruption, is_pool_spent=False))
+        finally:
+            self._report(error)
+        return error
+
+    async def _watch(self, receive: Receive, scope: anyio.CancelScope) -> None:
+        """Ends the turn when the client hangs up or the deadline passes; keeps a waiting client company."""
+        while True:
+            try:
+                async with asyncio.timeout(self._deadline.next_check_s(self._clock.monotonic())):
+                    message = await receive()
+                if message["type"] == "http.disconnect":
+                    self._interruption = Abandoned()
+                    scope.cancel()
+                    return
+            except TimeoutError:
+                pass
+            now = self._clock.monotonic()
+            match self._deadline.due(now):
+                case Due.KEEP_ALIVE:
+                    self._deadline.told = now
+                    await self._delivery.keep_alive()
+                case Due.IDLE_TIMEOUT:
+                    self._interrupt(scope, "stream_idle_timeout", "Upstream stream idle timeout", Blame.UPSTREAM)
+                    return
+                case Due.BUDGET_SPENT:
+                    self._interrupt(scope, "upstream_request_timeout", "Proxy request budget exhausted", Blame.US)
+                    return
+                case Due.NOTHING:
+                    pass
+
+    def _interrupt(self, scope: anyio.CancelScope, code: str, message: str, blame: Blame) -> None:
+        self._interruption = Broken(Fault(code, blame, message))
+        scope.cancel()
+
+    async def _serve(self) -> GatewayError | None:
+        """Lease after lease until the turn has an answer or its budget is spent."""
+        budget = Budget()
+        excluded: dict[str, str] = {}
+        failure: Failure | None = None
+        while True:
+            self._end.attempts += 1
+            try:
+                async with held(self._turns.leases, self._wanted(excluded), self._clock) as holding:
+                    outcome, step, withheld, budget = await self._spend(holding, budget)
+            except LeaseRefusedError as refusal:
+                self._end.attempts -= 1
+                self._end.outcome = failure
+                return await self._tell(error_of_refusal(refusal, failure))
+            except GatewayError as error:
+                return await self._tell(error)
+            self._end.outcome = outcome
+            if isinstance(outcome, Completed):
+                await self._delivery.end()
+                return None
+            if isinstance(outcome, Abandoned):
+                return None
+            failure = outcome
+            if step is Step.NEXT_ACCOUNT:
+                excluded[holding.lease.account_id] = outcome.fault.code
+                budget = budget.after(step)
+                continue
+            if outcome.fault.blame is Blame.CLIENT and await self._delivery.pass_on(withheld):
+                return None
+            return await self._tell(error_of_failure(outcome, is_pool_spent=False))
+
+    async def _spend(self, holding: Holding, budget: Budget) -> tuple[Outcome, Step, list[Segment], Budget]:
+        """Calls upstream under one lease, again where that may help; how it ended and what is to come next."""
+        self._timings.leased_s = self._elapsed()
+        self._end.lease_id, self._end.account_id = holding.lease.lease_id, holding.lease.account_id
+        holding.end.timings = self._timings
+        retries = 0
+        while True:
+            attempt = Attempt(self._dispatch(), self._turns.upstream, self._delivery, self._deadline, self._clock)
+            try:
+                outcome = await attempt.run(holding)
+            except BaseException:
+                holding.end.outcome = self._interruption or Abandoned()
+                raise
+            holding.end.outcome = outcome
+            self._timings.total_s = self._elapsed()
+            step = next_step(outcome, is_visible=self._delivery.is_visible, budget=budget)
+            if step is not Step.SAME_ACCOUNT:
+                return outcome, step, attempt.withheld, budget
+            budget = budget.after(step)
+            await asyncio.sleep(RETRY.delay(retries, random.random()))  # noqa: S311 - spreads retries
+            retries += 1
+
+    def _dispatch(self) -> Dispatch:
+        return Dispatch(self._request, self._timings, self._turns.limits.event_bytes_max)
+
+    def _wanted(self, excluded: dict[str, str]) -> Wanted:
+        return Wanted(
+            turn_id=self._request.turn_id,
+            attempt=self._end.attempts,
+            model=self._request.model,
+            service_tier=self._request.service_tier,
+            api_key_id=self._request.api_key_id,
+            excluded=excluded,
+            wait_max_s=self._turns.limits.lease_wait_s,
+        )
+
+    async def _tell(self, error: GatewayError) -> GatewayError | None:
+        return None if await self._delivery.fail(error) else error
+
+    def _elapsed(self) -> float:
+        return self._clock.monotonic() - self._request.started
+
+    def _report(self, error: GatewayError | None) -> None:
+        """The line of the request log, whatever happened."""
+        end, request, delivery = self._end, self._request, self._delivery
+        if self._interruption is not None:
+            end.outcome = self._interruption
+        self._timings.total_s = self._elapsed()
+        if isinstance(end.outcome, Completed):
+            end.usage = end.outcome.usage
+            end.response_id = end.outcome.response_id
+            end.actual_service_tier = end.outcome.service_tier
+        if error is not None:
+            end.refusal_code, end.refusal_message = error.code, str(error)
+        end.status = error.status if error is not None else delivery.status or CLIENT_CLOSED_REQUEST
+        end.api_key_id = request.api_key_id
+        end.route, end.transport = request.route, delivery.transport
+        end.requested_model, end.model = request.requested_model, request.model
+        end.reasoning_effort, end.service_tier = request.reasoning_effort, request.service_tier
+        end.user_agent, end.client_ip, end.session_id = request.user_agent, request.client_ip, request.session_id
+        end.request_bytes, end.response_bytes = request.request_bytes, delivery.bytes_sent
+        self._turns.leases.report(end)

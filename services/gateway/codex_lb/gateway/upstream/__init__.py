@@ -1,0 +1,1 @@
+"""Upstream as the gateway sees it: a way to send a request, what may be said in headers, whose a failure is."""

@@ -1,0 +1,92 @@
+"""Which headers travel, in both directions. Pure. What is not on a deny-list passes (data-plane reference 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Header = tuple[str, str]
+RawHeader = tuple[bytes, bytes]
+
+# Ours, the hop's, or what would tell upstream about the client's network.
+NOT_UPSTREAM = frozenset({
+    b"accept",
+    b"accept-encoding",
+    b"authorization",  # the client's key, or a signed-in Codex's own ChatGPT token: never forwarded
+    b"chatgpt-account-id",
+    b"connection",
+    b"content-encoding",  # set anew when the body goes as it came
+    b"content-length",
+    b"content-type",
+    b"cookie",
+    b"expect",
+    b"forwarded",
+    b"host",
+    b"keep-alive",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"true-client-ip",
+    b"upgrade",
+    b"via",
+    b"x-api-key",
+    b"x-codex-lb-required-capability",
+    b"x-codex-routing-hint",  # of the user's own account
+    b"x-real-ip",
+})  # fmt: skip
+NOT_UPSTREAM_PREFIXES = (b"x-forwarded-", b"cf-", b"sec-")
+
+# What of upstream's answer concerns the client. An account's own quota does not: it is one of many.
+DOWNSTREAM = frozenset({
+    "content-type",
+    "openai-processing-ms",
+    "openai-version",
+    "x-codex-turn-state",
+    "x-reasoning-included",
+})  # fmt: skip
+
+VERSION = "0.1.0"
+
+
+def upstream_headers(
+    inbound: Iterable[RawHeader],
+    *,
+    access_token: str,
+    chatgpt_account_id: str,
+    accept: str,
+    content_encoding: str,
+    request_id: str,
+) -> list[Header]:
+    """Headers of an upstream request: the client's own, less what is ours, plus the account's."""
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in inbound
+        if name not in NOT_UPSTREAM and not name.startswith(NOT_UPSTREAM_PREFIXES)
+    ]
+    names = {name for name, _ in headers}
+    headers.append(("authorization", f"Bearer {access_token}"))
+    if chatgpt_account_id:
+        headers.append(("chatgpt-account-id", chatgpt_account_id))
+    headers.append(("accept", accept))
+    headers.append(("accept-encoding", "identity"))
+    headers.append(("content-type", "application/json"))
+    if content_encoding:
+        headers.append(("content-encoding", content_encoding))
+    if "user-agent" not in names:
+        headers.append(("user-agent", f"codex-lb/{VERSION}"))
+    if "x-request-id" not in names and "request-id" not in names:
+        headers.append(("x-request-id", request_id))
+    return headers
+
+
+def downstream_headers(answer: Iterable[Header], *, model_is_as_asked: bool) -> list[RawHeader]:
+    """Headers of upstream's answer that the client gets.
+
+    `openai-model` only when the model is the one asked for: Codex takes another one for a flagged account.
+    """
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in answer
+        if name.lower() in DOWNSTREAM or (model_is_as_asked and name.lower() == "openai-model")
+    ]
