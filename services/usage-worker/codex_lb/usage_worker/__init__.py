@@ -1,0 +1,1 @@
+"""The clock: periodic work against upstream, ticket by ticket, with one credential for as long as a ticket lives."""
