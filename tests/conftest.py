@@ -1,6 +1,8 @@
-"""What every test shares: one event loop kind, the one the product runs on."""
+"""What every test shares: one event loop, of the kind the product runs on."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,3 +11,9 @@ import pytest
 def anyio_backend() -> tuple[str, dict[str, object]]:
     """All asynchronous tests run on asyncio with uvloop, like the product."""
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def one_loop() -> AsyncIterator[None]:
+    """Keeps one loop for the whole session: gRPC's poller outlives a loop and may hand a late event to a closed one."""
+    yield  # noqa: PT022 - the loop lives while this is suspended

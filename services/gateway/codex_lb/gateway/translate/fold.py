@@ -1,4 +1,4 @@
-"""Folds an event stream into the one object a client that did not ask for a stream gets. Pure."""
+"""Folds an event stream into the one object that says what was answered. Pure."""
 
 from __future__ import annotations
 
@@ -36,9 +36,28 @@ class Fold:
 
     def response(self, data: bytes) -> bytes:
         """The response object of a terminal event, its output filled in. Raises msgspec.DecodeError."""
-        members = msgspec.json.decode(data, type=Terminal).response
-        output = bytes(members.get("output", b"[]"))
-        if self._items and output.replace(b" ", b"") in (b"[]", b"null"):
-            items = [item for _, _, item in sorted(self._items, key=lambda entry: entry[:2])]
-            members["output"] = msgspec.Raw(msgspec.json.encode(items))
-        return msgspec.json.encode(members)
+        return msgspec.json.encode(self._filled(msgspec.json.decode(data, type=Terminal).response))
+
+    def event(self, raw: bytes, data: bytes) -> bytes:
+        """A terminal event with the output of its response filled in; as it came when there is nothing to fill in.
+
+        The SDKs' helpers read the final answer from there, and upstream often leaves it empty.
+        """
+        try:
+            members = msgspec.json.decode(data, type=Members)
+            response = msgspec.json.decode(members["response"], type=Members)
+            name = msgspec.json.decode(members["type"], type=str)
+        except (msgspec.DecodeError, RecursionError, KeyError):
+            return raw
+        filled = self._filled(response)
+        if filled is response:
+            return raw
+        members["response"] = msgspec.Raw(msgspec.json.encode(filled))
+        return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(members) + b"\n\n"
+
+    def _filled(self, response: Members) -> Members:
+        output = bytes(response.get("output", b"[]"))
+        if not self._items or output.replace(b" ", b"") not in (b"[]", b"null"):
+            return response
+        items = [item for _, _, item in sorted(self._items, key=lambda entry: entry[:2])]
+        return {**response, "output": msgspec.Raw(msgspec.json.encode(items))}

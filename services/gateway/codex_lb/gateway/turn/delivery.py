@@ -38,6 +38,7 @@ class SseDelivery:
         self._own_headers = own_headers
         self._model_is_as_asked = model_is_as_asked
         self._upstream_headers: list[RawHeader] = []
+        self._fold = Fold()
         self._is_visible = False
         self.status = 0
         self.bytes_sent = 0
@@ -54,10 +55,22 @@ class SseDelivery:
         if segment.kind is not Kind.ORDINARY and self._dialect is Dialect.PUBLIC:
             if segment.kind in (Kind.PRIVATE, Kind.RATE_LIMITS):
                 return
-            if segment.kind is Kind.ERROR:
-                raw = as_failed_event(data_of(raw))
+            raw = self._in_public(segment)
         self._is_visible = True
         await self._write(raw)
+
+    def _in_public(self, segment: Segment) -> bytes:
+        """What the public contract makes of an event that means something."""
+        match segment.kind:
+            case Kind.ITEM_DONE:
+                self._fold.add_item(data_of(segment.raw))
+            case Kind.COMPLETED | Kind.INCOMPLETE:
+                return self._fold.event(segment.raw, data_of(segment.raw))
+            case Kind.ERROR:
+                return as_failed_event(data_of(segment.raw))
+            case _:
+                pass
+        return segment.raw
 
     async def keep_alive(self) -> None:
         await self._write(CODEX_KEEPALIVE if self._dialect is Dialect.NATIVE else COMMENT_KEEPALIVE)
