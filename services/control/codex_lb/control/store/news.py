@@ -59,7 +59,7 @@ def _is_due(evidence: UsageSeen | Served, last: UsageSeen | Served, stored: Reco
 
 
 def _may_be_compared(refused_at: datetime, last: UsageSeen | Served) -> bool:
-    return last.observed_at <= refused_at + USAGE_LAG
+    return last.observed_at - refused_at <= USAGE_LAG
 
 
 def _differs(window: Window, last: Window) -> bool:

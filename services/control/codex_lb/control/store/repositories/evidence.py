@@ -15,6 +15,8 @@ from codex_lb.control.store.structures import EVIDENCE, KINDS, generation_of, ke
 from codex_lb.control.store.tables import accounts, evidence
 from codex_lb.control.store.transaction import Transaction
 
+HEADS_PER_STATEMENT_MAX = 5_000  # SQLite takes 32,766 values in a statement, and planning so many takes its time
+
 
 class EvidenceLog:
     """Appends what is worth a row, and finds the newest of each kind."""
@@ -35,10 +37,12 @@ class EvidenceLog:
 
     async def newest(self) -> Mapping[AccountId, Sequence[Evidence]]:
         """The newest row of every kind and key; several if they are of the same moment."""
-        found = await self._transaction.run(_NEWEST)
         newest: dict[AccountId, list[Evidence]] = defaultdict(list)
-        for row in found.mappings():
-            newest[AccountId(row["account_id"])].append(restored(row["body"], EVIDENCE[row["kind"]]))
+        heads = [head for head in (await self._transaction.run(_HEADS)).scalars() if head is not None]
+        for start in range(0, len(heads), HEADS_PER_STATEMENT_MAX):
+            some = _head.c.evidence_id.in_(heads[start : start + HEADS_PER_STATEMENT_MAX])
+            for row in (await self._transaction.run(_AS_NEW_AS_HEAD.where(some))).mappings():
+                newest[AccountId(row["account_id"])].append(restored(row["body"], EVIDENCE[row["kind"]]))
         return newest
 
     def committed(self) -> None:
@@ -81,27 +85,26 @@ _LINES = union_all(
 ).cte("lines")
 
 _rival = evidence.alias("rival")
-_first = (
+_HEADS = select(
     select(_rival.c.evidence_id)
     .where(_rival.c.account_id == accounts.c.account_id, _rival.c.kind == _LINES.c.kind, _rival.c.key == _LINES.c.key)
     .order_by(_rival.c.generation.desc(), _rival.c.observed_at.desc())
     .limit(1)
     .correlate(accounts, _LINES)
     .scalar_subquery()
-)
-_heads = select(_first.label("evidence_id")).select_from(accounts.join(_LINES, literal(value=True))).subquery("heads")
-_head = evidence.alias("head")
+).select_from(accounts.join(_LINES, literal(value=True)))
 
 # Rows of the same moment as the newest come too: which of them counts is the domain's to say, by their content.
-_NEWEST = select(evidence.c.account_id, evidence.c.kind, evidence.c.body).select_from(
-    _heads.join(_head, _head.c.evidence_id == _heads.c.evidence_id).join(
-        evidence,
-        and_(
-            evidence.c.account_id == _head.c.account_id,
-            evidence.c.kind == _head.c.kind,
-            evidence.c.key == _head.c.key,
-            evidence.c.generation == _head.c.generation,
-            evidence.c.observed_at == _head.c.observed_at,
-        ),
-    )
+# A statement of its own: asked for both at once, PostgreSQL expects more heads than there are, and reads the whole log.
+_head = evidence.alias("head")
+_AS_NEW_AS_HEAD = select(evidence.c.account_id, evidence.c.kind, evidence.c.body).join_from(
+    _head,
+    evidence,
+    and_(
+        evidence.c.account_id == _head.c.account_id,
+        evidence.c.kind == _head.c.kind,
+        evidence.c.key == _head.c.key,
+        evidence.c.generation == _head.c.generation,
+        evidence.c.observed_at == _head.c.observed_at,
+    ),
 )

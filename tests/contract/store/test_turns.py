@@ -1,0 +1,108 @@
+"""What was spent is written once, and the truth outranks a guess."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from codex_lb.control.domain.ids import TurnId
+from codex_lb.control.domain.lease import Outcome, Settlement
+from codex_lb.control.errors import UnstorableError
+from codex_lb.control.store.database import Database
+from tests.contract.store.examples import report, settlement, with_unstorable_usage
+
+
+async def record(store: Database, *settlements: Settlement) -> int:
+    """In a transaction of its own."""
+    async with store.begin(writing=True) as unit:
+        return await unit.turns.record(settlements, [])
+
+
+async def stored(store: Database, settled: Settlement) -> list[Settlement]:
+    """What the turn of a settlement now has."""
+    async with store.begin(writing=False) as unit:
+        return await unit.turns.attempts(settled.lease.turn_id)
+
+
+async def test_what_is_repeated_is_written_once(store: Database) -> None:
+    settled, reported = settlement("l"), report("t")
+
+    async with store.begin(writing=True) as unit:
+        first = await unit.turns.record([settled, settled], [reported, reported])
+        again = await unit.turns.record([replace(settled, calls=7)], [replace(reported, status=500)])
+
+    assert (first, again) == (2, 0)
+    assert await stored(store, settled) == [settled]
+    async with store.begin(writing=False) as unit:
+        assert await unit.turns.report(TurnId("t")) == reported
+
+
+async def test_the_truth_replaces_what_was_thought_abandoned(store: Database) -> None:
+    guess, truth = settlement("l", outcome=Outcome.ABANDONED), settlement("l")
+
+    written = [await record(store, guess), await record(store, truth), await record(store, guess)]
+
+    assert written == [1, 1, 0]
+    assert await stored(store, truth) == [truth]
+
+
+async def test_the_truth_replaces_the_guess_that_comes_in_the_same_batch(store: Database) -> None:
+    guess, truth = settlement("l", outcome=Outcome.ABANDONED), settlement("l")
+
+    written = await record(store, guess, truth, guess)
+
+    assert written == 1
+    assert await stored(store, truth) == [truth]
+
+
+async def test_the_truth_of_another_epoch_replaces_nothing(store: Database) -> None:
+    guess = settlement("l", epoch=2, outcome=Outcome.ABANDONED)
+    await record(store, guess)
+
+    written = await record(store, settlement("l", epoch=1))
+
+    assert written == 0
+    assert await stored(store, guess) == [guess]
+
+
+async def test_a_turn_thought_abandoned_gets_its_true_line(store: Database) -> None:
+    guess, truth = report("t", outcome=Outcome.ABANDONED), report("t")
+
+    async with store.begin(writing=True) as unit:
+        written = [await unit.turns.record([], [guess]), await unit.turns.record([], [truth])]
+        assert await unit.turns.report(TurnId("t")) == truth
+
+    assert written == [1, 1]
+
+
+async def test_a_batch_larger_than_a_statement_is_counted_in_full(store: Database) -> None:
+    settlements = [settlement(f"l{number}") for number in range(120)]
+
+    written = [await record(store, *settlements), await record(store, *settlements, settlement("one more"))]
+
+    assert written == [120, 1]
+
+
+async def test_the_attempts_of_a_turn_come_in_order(store: Database) -> None:
+    first = settlement("l1")
+    second = replace(first, lease=replace(first.lease, lease_id=settlement("l2").lease.lease_id, attempt=2))
+
+    await record(store, second, first)
+
+    assert await stored(store, first) == [first, second]
+
+
+async def test_a_nul_in_a_clients_text_does_not_cost_the_row(store: Database) -> None:
+    reported = report("t")
+
+    async with store.begin(writing=True) as unit:
+        await unit.turns.record([], [replace(reported, requested_model="gpt\0")])
+
+    async with store.begin(writing=False) as unit:
+        assert await unit.turns.report(TurnId("t")) == replace(reported, requested_model="gpt\ufffd")
+
+
+async def test_a_number_no_column_holds_is_refused_for_good(store: Database) -> None:
+    with pytest.raises(UnstorableError):
+        await record(store, with_unstorable_usage(settlement("l")))
