@@ -14,6 +14,6 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-async def one_loop() -> AsyncIterator[None]:
+async def one_loop(anyio_backend: tuple[str, dict[str, object]]) -> AsyncIterator[None]:
     """Keeps one loop for the whole session: gRPC's poller outlives a loop and may hand a late event to a closed one."""
     yield  # noqa: PT022 - the loop lives while this is suspended
