@@ -61,7 +61,7 @@ class Pair:
     async def settled(self) -> None:
         """Waits until no lease is held and nothing is left to settle."""
         async with asyncio.timeout(WAIT_S):
-            while self.control.leases.held() or self.gateway.leases.held or self.gateway.leases.unsettled:
+            while self.control.leases.held() or self.gateway.leases.held or self.gateway.leases.unsettled:  # noqa: ASYNC110 - no event says all three
                 await asyncio.sleep(0.01)
 
 
@@ -77,7 +77,7 @@ async def start_pair(upstream: Upstream, folder: Path, **gateway_settings: objec
             "control_target": target,
             "upstream_base_url": upstream.chatgpt_url,
             "sse_keepalive_interval_seconds": 1.0,
-            "lease_wait_seconds": 2.0,
+            "lease_wait_seconds": 0.8,
             **gateway_settings,
         }
     )

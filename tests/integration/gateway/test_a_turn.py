@@ -181,7 +181,7 @@ async def test_the_public_stream_has_no_private_events(pair: Pair) -> None:
     public = await pair.client.post("/v1/responses", json=request)
     native = await pair.client.post(CODEX, json=codex_turn("<<say:hello>>"))
 
-    assert [e["type"] for e in events_of(public.content)][0] == "response.created"
+    assert next(e["type"] for e in events_of(public.content)) == "response.created"
     assert b"codex.rate_limits" not in public.content
     assert b"codex.rate_limits" in native.content
 

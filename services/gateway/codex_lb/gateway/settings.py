@@ -44,7 +44,11 @@ class GatewaySettings(ServiceSettings):
         10.0, gt=0, le=60, description="Seconds of silence after which a client is told that the turn lives."
     )
     lease_wait_seconds: float = Field(
-        20.0, ge=0, le=300, description="Seconds a turn waits for a free slot or for control before it is refused."
+        8.0,
+        ge=0,
+        le=300,
+        description="Seconds a turn waits for a free slot before it is refused. Below the keep-alive interval, so that "
+        "the refusal still has a status of its own (429) that clients obey.",
     )
     shutdown_drain_timeout_seconds: float = Field(
         1800.0, ge=0, description="Seconds running turns get to finish when the gateway stops; turns take minutes."

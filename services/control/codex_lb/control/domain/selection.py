@@ -85,10 +85,10 @@ def choose(
 
 def objection(candidate: Candidate, excluded: Mapping[AccountId, str]) -> str | None:
     """Why an account cannot serve this turn now; None if it can."""
-    if candidate.account_id in excluded:
-        return f"left:{excluded[candidate.account_id]}"
     if candidate.status is not AccountStatus.ACTIVE:
         return candidate.status.value
+    if candidate.account_id in excluded:
+        return f"left:{excluded[candidate.account_id]}"
     if not candidate.offers_model:
         return "model_not_offered"
     if candidate.is_probing and candidate.in_use:
