@@ -1,0 +1,129 @@
+"""What every adapter of the Leases port must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from codex_lb.control.coordination.memory import MemoryLeases
+from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
+from codex_lb.control.usecases.ports import Leases
+from tests.support.clock import FakeClock
+from tests.unit.control.leases import lease
+
+ONE, OTHER = ReplicaId("gateway-1"), ReplicaId("gateway-2")
+A = AccountId("a")
+
+
+@pytest.fixture(params=[lambda: MemoryLeases(ttl_s=10.0)], ids=["memory"])
+def leases(request: pytest.FixtureRequest) -> Leases:
+    """The port, once per adapter; the TTL is 10 s."""
+    make: Callable[[], Leases] = request.param
+    return make()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The test's time."""
+    return FakeClock()
+
+
+async def test_a_slot_is_taken_until_its_lease_ends(leases: Leases) -> None:
+    assert await leases.take(lease("1"), ONE, slots=1)
+    assert not await leases.take(lease("2"), OTHER, slots=1)
+
+    await leases.end(LeaseId("1"), epoch=1)
+
+    assert await leases.take(lease("2"), OTHER, slots=1)
+
+
+async def test_no_slots_means_no_limit(leases: Leases) -> None:
+    assert all([await leases.take(lease(str(i)), ONE, slots=0) for i in range(50)])
+
+
+async def test_a_lease_ends_once_and_only_with_its_own_fence(leases: Leases) -> None:
+    await leases.take(lease("1", epoch=7), ONE, slots=1)
+
+    assert await leases.end(LeaseId("1"), epoch=6) is None
+    assert await leases.end(LeaseId("1"), epoch=7) == lease("1", epoch=7)
+    assert await leases.end(LeaseId("1"), epoch=7) is None
+    assert leases.in_use(A) == 0
+
+
+async def test_leases_live_while_their_gateway_is_heard_and_one_ttl_longer(leases: Leases, clock: FakeClock) -> None:
+    await leases.renew(ONE, now=clock.now())
+    await leases.take(lease("1"), ONE, slots=1)
+    clock.advance(8)
+    await leases.renew(ONE, now=clock.now())
+
+    clock.advance(9.9)
+    assert await leases.lapse(now=clock.now()) == []
+    clock.advance(0.1)
+    assert await leases.lapse(now=clock.now()) == [lease("1")]
+    assert (leases.held(), leases.in_use(A)) == (0, 0)
+
+
+async def test_a_grant_to_a_gateway_that_is_never_heard_lapses_too(leases: Leases, clock: FakeClock) -> None:
+    await leases.take(lease("1", granted_at=clock.now()), ONE, slots=1)
+
+    clock.advance(10)
+
+    assert await leases.lapse(now=clock.now()) == [lease("1")]
+
+
+async def test_a_gateway_learns_whether_it_was_known(leases: Leases, clock: FakeClock) -> None:
+    assert not await leases.renew(ONE, now=clock.now())
+    assert await leases.renew(ONE, now=clock.now())
+
+    clock.advance(11)
+    await leases.lapse(now=clock.now())
+
+    assert not await leases.renew(ONE, now=clock.now())
+
+
+async def test_an_announcement_restores_what_was_lost_whatever_the_slots(leases: Leases) -> None:
+    freed = await leases.reconcile(ONE, [lease("1"), lease("2")])
+
+    assert freed == []
+    assert (leases.in_use(A), leases.held_by(ONE)) == (2, 2)
+    assert not await leases.take(lease("3"), OTHER, slots=2)
+
+
+async def test_an_announcement_frees_grants_that_never_arrived_and_touches_no_other_gateway(leases: Leases) -> None:
+    await leases.take(lease("kept"), ONE, slots=0)
+    await leases.take(lease("lost on the way"), ONE, slots=0)
+    await leases.take(lease("other's"), OTHER, slots=0)
+
+    freed = await leases.reconcile(ONE, [lease("kept")])
+
+    assert [x.lease_id for x in freed] == ["lost on the way"]
+    assert (leases.held_by(ONE), leases.held_by(OTHER)) == (1, 1)
+
+
+async def test_an_announcement_repeated_changes_nothing(leases: Leases) -> None:
+    for _ in range(2):
+        await leases.reconcile(ONE, [lease("1")])
+
+    assert leases.in_use(A) == 1
+
+
+async def test_whoever_waits_for_a_slot_is_woken_when_one_is_freed(leases: Leases) -> None:
+    await leases.take(lease("1"), ONE, slots=1)
+    answers: list[bool] = []
+
+    async def wait() -> None:
+        answers.append(await leases.wait_freed(timeout_s=60))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        await leases.end(LeaseId("1"), epoch=1)
+
+    assert answers == [True, True, True]
+
+
+async def test_waiting_ends_when_its_time_is_over(leases: Leases) -> None:
+    assert not await leases.wait_freed(timeout_s=0.001)
