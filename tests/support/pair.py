@@ -95,6 +95,8 @@ async def start_pair(upstream: Upstream, folder: Path, **gateway_settings: objec
         base_url = f"http://127.0.0.1:{server.port}"
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(base_url=base_url, timeout=WAIT_S * 3, limits=limits, trust_env=False) as client:
-            yield Pair(base_url, client, control, gateway, AccountServiceStub(channel), upstream, folder)
-        stop.set()
-        await serving
+            try:
+                yield Pair(base_url, client, control, gateway, AccountServiceStub(channel), upstream, folder)
+            finally:
+                stop.set()
+                await serving
