@@ -16,7 +16,12 @@ from anyio.to_thread import run_sync
 from codex_lb.control.domain.ids import AccountId, TurnId
 from codex_lb.control.domain.lease import Settlement
 from codex_lb.control.errors import EntriesRefusedError, StoreUnavailableError
-from codex_lb.control.store.batch_writer import BatchWriter, open_ledger
+from codex_lb.control.store.batch_writer import (
+    ENTRIES_PER_TRANSACTION_MAX,
+    ENTRIES_WAITING_MAX,
+    BatchWriter,
+    open_ledger,
+)
 from codex_lb.control.store.database import Database, open_database
 from codex_lb.control.store.migrate import migrate
 from codex_lb.control.usecases.ports import UnitOfWork
@@ -42,6 +47,16 @@ class CountedStore:
     def begin(self, *, writing: bool) -> UnitOfWork:
         self.begun += 1
         return self._store.begin(writing=writing)
+
+
+class AwayStore:
+    """A database that never answers."""
+
+    def begin(self, *, writing: bool) -> UnitOfWork:
+        raise StoreUnavailableError(f"away, {writing=}")
+
+
+GONE_SOON = replace(AT_ONCE, closes_within_s=0.01)
 
 
 async def attempts(store: Database, lease_id: str) -> list[Settlement]:
@@ -139,6 +154,37 @@ async def test_whoever_writes_to_a_closed_ledger_is_told(store: Database) -> Non
 
     with pytest.raises(StoreUnavailableError):
         await ledger.write([settlement("l")], [], [])
+
+
+async def test_a_ledger_that_closes_while_the_database_is_away_lets_nobody_wait() -> None:
+    told: list[StoreUnavailableError] = []
+
+    async def write() -> None:
+        with pytest.raises(StoreUnavailableError) as caught:
+            await ledger.write([settlement("l")], [], [])
+        told.append(caught.value)
+
+    async with anyio.create_task_group() as tasks, open_ledger(AwayStore(), GONE_SOON) as ledger:
+        tasks.start_soon(write)
+        while not ledger.waiting:
+            await anyio.lowlevel.checkpoint()
+
+    assert len(told) == 1
+
+
+async def test_beyond_a_bound_whoever_writes_waits_and_what_it_hands_in_is_not_accepted() -> None:
+    settlements = [settlement(f"l{number}") for number in range(ENTRIES_WAITING_MAX)]
+    some_more = [settlement(f"m{number}") for number in range(2 * ENTRIES_PER_TRANSACTION_MAX)]
+
+    async with open_ledger(AwayStore(), GONE_SOON) as ledger, anyio.create_task_group() as tasks:
+        tasks.start_soon(ledger.write, settlements, [], [])
+        tasks.start_soon(ledger.write, some_more, [], [])
+        with anyio.move_on_after(0.5):
+            while ledger.waiting < ENTRIES_WAITING_MAX + len(some_more):
+                await anyio.lowlevel.checkpoint()
+
+        assert ENTRIES_WAITING_MAX <= ledger.waiting <= ENTRIES_WAITING_MAX + ENTRIES_PER_TRANSACTION_MAX
+        tasks.cancel_scope.cancel()
 
 
 async def test_what_repeats_itself_within_minutes_is_stored_once(store: Database, ledger: BatchWriter) -> None:

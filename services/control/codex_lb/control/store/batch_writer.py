@@ -23,7 +23,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 ENTRIES_PER_TRANSACTION_MAX = 500  # some tens of milliseconds of writing, and of this process's one thread
 ENTRIES_WAITING_MAX = 10_000  # about 30 MiB; beyond it whoever writes waits
-CLOSES_WITHIN_S = 5.0  # a drain's last step; what is not committed then comes again from the gateways
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class Pace:
     gathered_for_s: float = 0.010  # makes one commit out of what ends together; nobody waits for it but an ack
     retry_first_s: float = 0.1
     retry_max_s: float = 5.0
+    closes_within_s: float = 5.0  # a drain's last step; what is not committed then comes again from the gateways
 
 
 @asynccontextmanager
@@ -108,25 +108,21 @@ class BatchWriter:
     async def close(self) -> None:
         """Accepts nothing more, and waits a bounded time for the rest to be committed."""
         self._door.close()
-        with anyio.move_on_after(CLOSES_WITHIN_S, shield=True):
+        with anyio.move_on_after(self._pace.closes_within_s, shield=True):
             await self._ended.wait()
         if not self._ended.is_set():
             log.warning("ledger closed before all was committed; gateways will send it again", entries=self._waiting)
         self._running.cancel()
 
     async def _accept(self, entry: _Entry) -> None:
-        self._waiting += 1
         try:
             try:
                 self._door.send_nowait(entry)
             except anyio.WouldBlock:
                 await self._door.send(entry)
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-            self._waiting -= 1
             raise StoreUnavailableError("the ledger is closed") from None
-        except BaseException:
-            self._waiting -= 1
-            raise
+        self._waiting += 1
 
     def _gathered(self, first: _Entry) -> list[_Entry]:
         entries = [first]

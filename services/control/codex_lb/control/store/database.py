@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import sqlalchemy.exc
-from sqlalchemy import URL, make_url, select
+from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from codex_lb.control.errors import InvalidDatabaseUrlError
@@ -56,7 +56,8 @@ class Database:
         transaction = Transaction(self._reading, is_writing=False)
         await transaction.begin()
         try:
-            await transaction.run(select(1))
+            # SQLite would answer SELECT 1 without a look at the file.
+            await transaction.run(text("PRAGMA schema_version" if transaction.dialect == "sqlite" else "SELECT 1"))
         finally:
             await transaction.end(commit=False)
 

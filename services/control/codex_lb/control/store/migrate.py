@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -31,6 +31,7 @@ from codex_lb.control.store.transaction import answers
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 LOCK_WAIT_MAX_S = 300.0  # as long as the largest migration by another replica may take
+READ_WITHIN_S = 5.0  # for one row
 POSTGRESQL_LOCK = 0x636F6465786C62  # "codexlb": an advisory lock's name is a number
 
 
@@ -79,7 +80,7 @@ async def current_revision(url: str) -> str | None:
     parsed = database_url(url)
     if parsed.get_backend_name() == "sqlite" and not sqlite.file_of(parsed).exists():
         return None
-    async with _connected(parsed) as connection:
+    async with _connected(_reader(parsed)) as connection:
         return await connection.run_sync(_revision)
 
 
@@ -93,7 +94,7 @@ async def _alone(url: URL) -> AsyncIterator[AsyncConnection]:
     """A transaction that no other migrator can be in at the same time."""
     if url.get_backend_name() == "sqlite":
         sqlite.prepare(sqlite.file_of(url))
-    async with _connected(url) as connection:
+    async with _connected(_migrator(url)) as connection:
         if url.get_backend_name() == "postgresql":  # SQLite's lock is that its transaction is IMMEDIATE
             await connection.execute(text(f"SET LOCAL lock_timeout = {int(LOCK_WAIT_MAX_S * 1000)}"))
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({POSTGRESQL_LOCK})"))
@@ -101,8 +102,7 @@ async def _alone(url: URL) -> AsyncIterator[AsyncConnection]:
 
 
 @asynccontextmanager
-async def _connected(url: URL) -> AsyncIterator[AsyncConnection]:
-    engine = _engine(url)
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         with answers():
             async with engine.begin() as connection:
@@ -111,7 +111,15 @@ async def _connected(url: URL) -> AsyncIterator[AsyncConnection]:
         await engine.dispose()
 
 
-def _engine(url: URL) -> AsyncEngine:
+def _reader(url: URL) -> AsyncEngine:
+    if url.get_backend_name() == "sqlite":
+        return sqlite.reading_engine(
+            url, pool_size=1, max_overflow=0, wait_max_s=READ_WITHIN_S, pool_timeout_s=READ_WITHIN_S
+        )
+    return postgresql.engine_for(url, statement_timeout_s=READ_WITHIN_S, pool_size=1, max_overflow=0)
+
+
+def _migrator(url: URL) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         return sqlite.migrating_engine(url, wait_max_s=LOCK_WAIT_MAX_S)
     return postgresql.engine_for(url, statement_timeout_s=None, pool_size=1, max_overflow=0)
@@ -161,7 +169,8 @@ def _back_up(file: Path, now: datetime, files_max: int) -> Path:
             source.backup(target)
         unfinished.replace(copy)
     except (OSError, sqlite3.Error) as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
         raise MigrationError(
             f"The database was not migrated, because no backup could be written to {copy}: {error}"
         ) from error

@@ -51,9 +51,11 @@ def reading_engine(
 
 
 def migrating_engine(url: URL, *, wait_max_s: float) -> AsyncEngine:
-    """Foreign keys are off, for SQLite changes a table by making another in its place."""
+    """Foreign keys are off, for SQLite changes a table by making another in its place. The journal stays as it is:
+    changing it fails at once where another migrator is at work, instead of waiting for it.
+    """
     engine = _engine(url, pool_size=1, max_overflow=0)
-    _on_connect(engine, ["journal_mode=WAL", "foreign_keys=OFF"], wait_max_s=wait_max_s)
+    _on_connect(engine, ["foreign_keys=OFF"], wait_max_s=wait_max_s)
     _begin_with(engine, "BEGIN IMMEDIATE")
     return engine
 

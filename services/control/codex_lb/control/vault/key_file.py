@@ -77,6 +77,11 @@ def key_id_of(secret: bytes) -> str:
     return hashlib.sha256(secret).hexdigest()[:12]
 
 
+def is_exposed(mode: int, *, is_ours: bool) -> bool:
+    """Others must not read it. Our group may if the file is not ours: that is how Kubernetes hands out secrets."""
+    return bool(mode & (stat.S_IRWXO | (stat.S_IRWXG if is_ours else stat.S_IWGRP)))
+
+
 def _write(file: Path, content: bytes) -> None:
     descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as opened:
@@ -96,12 +101,7 @@ def _key_of(file: Path, number: int, line: bytes) -> Key:
 
 
 def _refuse_exposed(file: Path, status: os.stat_result) -> None:
-    """Others must not read it; our group may if the file is not ours, for that is how Kubernetes hands out secrets."""
-    if os.name != "posix":
-        return
-    is_ours = status.st_uid == os.geteuid()
-    forbidden = stat.S_IRWXO | (stat.S_IRWXG if is_ours else stat.S_IWGRP)
-    if status.st_mode & forbidden:
+    if os.name == "posix" and is_exposed(status.st_mode, is_ours=status.st_uid == os.geteuid()):
         raise KeyFileError(
             f"The key file {file} can be read by others (its mode is {stat.S_IMODE(status.st_mode):04o})."
             f" Make it yours alone: chmod 600 {file}"
