@@ -143,6 +143,7 @@ class LeaseClient:
 
     async def _attach(self) -> None:
         call = self._stub.Attach(self._bundles())
+        broken: grpc.aio.AioRpcError | None = None
         async with anyio.create_task_group() as tasks:
             try:
                 async for response in call:
@@ -152,9 +153,13 @@ class LeaseClient:
                         self.is_attached = True
                         self.on_attached()
                     self._take_in(response)
+            except grpc.aio.AioRpcError as error:
+                broken = error  # raised outside: the task group would wrap it, and nobody would know it again
             finally:
                 call.cancel()
                 tasks.cancel_scope.cancel()
+        if broken is not None:
+            raise broken
 
     async def _bundles(self) -> AsyncIterator[pb.AttachRequest]:
         """What this stream is told: first who we are and all we hold and wait for, then whatever comes up."""
