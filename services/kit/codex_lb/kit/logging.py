@@ -15,7 +15,7 @@ from codex_lb.kit.redact import redact_event
 LogFormat: TypeAlias = Literal["text", "json"]
 
 # Libraries that would tell every request or every query at INFO.
-QUIET = ("aiohttp.access", "asyncio", "grpc", "httpcore", "httpx", "sqlalchemy", "uvicorn")
+QUIET = ("aiohttp.access", "alembic", "asyncio", "grpc", "httpcore", "httpx", "sqlalchemy", "uvicorn")
 
 _GATHERING: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
