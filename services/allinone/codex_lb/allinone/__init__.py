@@ -1,0 +1,1 @@
+"""The command line, and the three services in one process for one user."""

@@ -1,0 +1,135 @@
+"""The commands below `codex-lb admin`. They talk to control; imports wait until a command runs, as in cli.py."""
+
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+admin = typer.Typer(help="Look at the pool and run it.", no_args_is_help=True)
+accounts = typer.Typer(help="Accounts of the pool. NAME is an id, an alias or an e-mail.", no_args_is_help=True)
+admin.add_typer(accounts, name="accounts")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Id, alias or e-mail.", show_default=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The options that say where control is."""
+
+    data_dir: Path | None
+    server: str | None
+    token: str | None
+    tls_ca: Path | None
+
+
+@admin.callback()
+def where(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Data folder of a control on this machine.", show_default="~/.codex-lb")
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:2456", help="Address of a control elsewhere; or set CODEX_LB_SERVER."),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Service token, with --server; better set CODEX_LB_SERVICE_TOKEN.")
+    ] = None,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(help="Authority that signed the server's certificate.", exists=True, dir_okay=False),
+    ] = None,
+) -> None:
+    """Where control is."""
+    if data_dir is not None and server is not None:
+        raise typer.BadParameter("--data-dir is for a control on this machine, --server for one elsewhere.")
+    context.obj = Where(data_dir, server, token, tls_ca)
+
+
+@admin.command()
+def status(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Show how the product is."""
+    from codex_lb.allinone.admin import actions
+
+    actions.show_status(context.obj, as_json=as_json)
+
+
+@accounts.command("list")
+def list_accounts(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Show every account: where it stands, how full its windows are, what runs on it."""
+    from codex_lb.allinone.admin import actions
+
+    actions.list_accounts(context.obj, as_json=as_json)
+
+
+@accounts.command("import")
+def import_accounts(
+    context: typer.Context,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="auth.json files, folders of them, or - for standard input.", show_default=False
+        ),
+    ],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add logins from auth.json files of the Codex CLI. Exits 1 when one of them cannot be used."""
+    from codex_lb.allinone.admin import actions
+
+    if not actions.import_accounts(context.obj, files, is_dry_run=dry_run, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@accounts.command()
+def pause(context: typer.Context, names: Names) -> None:
+    """Take accounts out of selection; running turns finish."""
+    from codex_lb.allinone.admin import actions
+
+    actions.pause(context.obj, names)
+
+
+@accounts.command()
+def resume(context: typer.Context, names: Names) -> None:
+    """Put paused accounts back."""
+    from codex_lb.allinone.admin import actions
+
+    actions.resume(context.obj, names)
+
+
+@accounts.command()
+def reactivate(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Id, alias or e-mail.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="All accounts that upstream refused for a while.")] = False,
+) -> None:
+    """Lift what upstream's refusals imposed, so that accounts are offered again at once."""
+    from codex_lb.allinone.admin import actions
+
+    if every == bool(names):
+        raise typer.BadParameter("Name accounts, or say --all.")
+    actions.reactivate(context.obj, None if every else names)
+
+
+@accounts.command()
+def delete(
+    context: typer.Context,
+    names: Names,
+    *,
+    with_history: Annotated[
+        bool, typer.Option("--with-history", help="Remove its request log and evidence too.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove accounts and their logins for good."""
+    from codex_lb.allinone.admin import actions
+
+    actions.delete(context.obj, names, with_history=with_history, is_confirmed=yes)

@@ -1,0 +1,109 @@
+"""What `codex-lb serve` says to the person who started it."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from ipaddress import ip_address
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from codex_lb.kit.settings import default_data_dir
+from codex_lb.kit.sockets import is_loopback
+
+COMMAND = "codex-lb"
+MINUTE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What is served, and from where."""
+
+    host: str
+    port: int
+    data_dir: Path
+    accounts: int
+
+
+class Voice:
+    """Speaks to the terminal."""
+
+    def __init__(self, console: Console, *, admin_command: str) -> None:
+        self._console = console
+        self._admin_command = admin_command
+
+    def serving(self, serving: Serving) -> None:
+        """Everything is up."""
+        self._console.print(banner(serving, admin_command=self._admin_command))
+
+    def draining(self, turns: int, *, within_s: float) -> None:
+        """The stop has been heard."""
+        self._console.print(farewell(turns, within_s=within_s), style="dim")
+
+
+def banner(serving: Serving, *, admin_command: str) -> RenderableType:
+    """Where it is, what is in it, and what to do next."""
+    base_url = url_of(serving.host, serving.port)
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row("Address", Text(base_url, style="bold"))
+    facts.add_row("Data", str(serving.data_dir))
+    facts.add_row("Accounts", str(serving.accounts) if serving.accounts else Text("none yet", style="yellow"))
+    facts.add_row("Codex CLI", f'base_url = "{base_url}/backend-api/codex"')
+    facts.add_row("OpenAI SDK", f'base_url = "{base_url}/v1"')
+    parts: list[RenderableType] = [Text(f"{COMMAND} {version(COMMAND)}", style="bold"), "", facts, ""]
+    if not is_loopback(serving.host):
+        parts += [Text("Other machines can connect, and are refused", style="yellow") + _UNLESS_LISTED, ""]
+    if serving.accounts:
+        parts.append(f"Look at the pool:   {admin_command} accounts list")
+    else:
+        parts.append(f"Import an account:  {admin_command} accounts import ~/.codex/auth.json")
+    parts.append(f"How to set up a client:  {base_url}/")
+    parts.append(Text("Ctrl-C stops it; running turns finish first.", style="dim"))
+    return Padding(Group(*parts), (1, 2), expand=False)
+
+
+_UNLESS_LISTED = " unless CODEX_LB_PROXY_UNAUTHENTICATED_CLIENT_CIDRS lists their network."
+
+
+def farewell(turns: int, *, within_s: float) -> str:
+    """What a first Ctrl-C is answered with."""
+    if turns == 0:
+        return "Stopping."
+    running = "One turn runs and has" if turns == 1 else f"{turns} turns run and have"
+    within = f"{within_s / MINUTE_S:.0f} minutes" if within_s >= 2 * MINUTE_S else f"{within_s:.0f} seconds"
+    return f"{running} up to {within} to finish. Press Ctrl-C again to end at once."
+
+
+def url_of(host: str, port: int) -> str:
+    """An address that works in a browser on this machine."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        return f"http://127.0.0.1:{port}"
+    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"
+
+
+def admin_command(data_dir: Path) -> str:
+    """`codex-lb admin` as it must be typed here to reach this installation."""
+    command = f"{_program(sys.argv[0])} admin"
+    return command if data_dir == default_data_dir() else f"{command} --data-dir {shlex.quote(str(data_dir))}"
+
+
+def _program(invoked_as: str) -> str:
+    """The program as it was called, or its name where the shell finds it by that."""
+    found = shutil.which(COMMAND)
+    is_found = found is not None and Path(found).absolute() == Path(invoked_as).absolute()
+    if Path(invoked_as).name != COMMAND or (is_found and Path(invoked_as).is_absolute()):
+        return COMMAND
+    return shlex.quote(invoked_as)

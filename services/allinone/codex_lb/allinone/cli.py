@@ -1,0 +1,129 @@
+"""The command `codex-lb`. What a command needs is imported when it runs, so that `codex-lb --help` answers at once."""
+
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from codex_lb.allinone.admin.commands import admin
+from codex_lb.allinone.failures import sentence_of
+
+ANSWERED_BY_THE_PROGRAM = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
+
+app = typer.Typer(
+    help="Pools ChatGPT accounts behind one OpenAI-compatible address. Without a command: serve.",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(admin, name="admin")
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the database and the key.", show_default="~/.codex-lb")]
+
+
+def main() -> NoReturn:
+    """Exits 0, 1 with one sentence when a command cannot do what it was asked, or 2 when it was asked wrongly."""
+    try:
+        app(args=with_command(sys.argv[1:]), prog_name="codex-lb")
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        sys.stderr.write(f"codex-lb: {sentence}\n")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def with_command(arguments: Sequence[str]) -> list[str]:
+    """The arguments, beginning with a command: `codex-lb --port 8000` means `codex-lb serve --port 8000`."""
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ANSWERED_BY_THE_PROGRAM):
+        return ["serve", *arguments]
+    return list(arguments)
+
+
+@app.callback()
+def program(
+    *, show_version: Annotated[bool, typer.Option("--version", help="Show the version and end.", is_eager=True)] = False
+) -> None:
+    """Options of the program itself."""
+    if show_version:
+        version()
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address clients connect to.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port clients connect to.", show_default="2455", min=0, max=65535)
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Serve everything from this one process: the gateway, control and the usage-worker."""
+    from functools import partial
+
+    from codex_lb.allinone import embedded
+    from codex_lb.allinone.banner import Voice, admin_command
+    from codex_lb.allinone.process import run_until_stopped
+    from codex_lb.allinone.settings import AllInOneSettings
+    from codex_lb.allinone.terminal import console
+    from codex_lb.kit.settings import load
+
+    given = {"host": host, "port": port, "data_dir": data_dir}
+    settings = load(AllInOneSettings).model_copy(update={k: v for k, v in given.items() if v is not None})
+    voice = Voice(console(), admin_command=admin_command(settings.data_dir.expanduser().absolute()))
+    run_until_stopped(settings, partial(embedded.serve, settings, voice=voice))
+
+
+@app.command()
+def gateway() -> None:
+    """Run a gateway on its own (settings from the environment)."""
+    from codex_lb.allinone import separate
+
+    separate.gateway()
+
+
+@app.command()
+def control() -> None:
+    """Run control on its own (settings from the environment)."""
+    from codex_lb.allinone import separate
+
+    separate.control()
+
+
+@app.command("usage-worker")
+def usage_worker() -> None:
+    """Run a usage-worker on its own (settings from the environment)."""
+    from codex_lb.allinone import separate
+
+    separate.usage_worker()
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database's schema to what this version needs."""
+    from codex_lb.allinone import separate
+
+    separate.migrate(data_dir)
+
+
+@app.command()
+def check(data_dir: DataDir = None) -> None:
+    """Check settings, data folder, key, database, upstream and control; exits 1 when something is wrong."""
+    from codex_lb.allinone.check import check as run_check
+
+    raise typer.Exit(0 if run_check(data_dir) else 1)
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    from importlib.metadata import version as installed_version
+
+    sys.stdout.write(f"codex-lb {installed_version('codex-lb')}\n")

@@ -1,0 +1,35 @@
+"""What every command that runs until it is stopped has in common: the event loop, the signals, the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from codex_lb.allinone.settings import ProcessSettings
+from codex_lb.kit.logging import configure_logging
+from codex_lb.kit.service import Stop
+from codex_lb.kit.signals import stop_on_signals
+
+
+def run_until_stopped(settings: ProcessSettings, work: Callable[[Stop], Awaitable[None]]) -> None:
+    """Runs `work` with a flag that SIGTERM and Ctrl-C raise; a second one of them ends the process at once."""
+
+    async def main() -> None:
+        stop = Stop()
+        async with stop_on_signals(stop):
+            await work(stop)
+
+    configure_logging(settings.log_format, settings.log_level)
+    run(main)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Runs `main` on the loop that the product runs on."""
+
+    async def awaited() -> None:
+        await main()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(awaited())
