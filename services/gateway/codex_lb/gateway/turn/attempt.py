@@ -51,7 +51,7 @@ class Attempt:
         self._delivery = delivery
         self._deadline = deadline
         self._clock = clock
-        self._outcome: Outcome | None = None
+        self.outcome: Outcome | None = None  # known as soon as upstream has said how it ends
         self._has_output = False
         self.withheld: list[Segment] = []
 
@@ -80,10 +80,10 @@ class Attempt:
                 self._delivery.begin(list(answer.headers.items()))
                 return await self._relay(answer, holding)
         except BrokenConnectionError as error:
-            return self._outcome or Broken(error.fault)
+            return self.outcome or Broken(error.fault)
         except EventTooLargeError:
             message = f"An upstream event is larger than {self._dispatch.event_bytes_max} bytes"
-            return self._outcome or Broken(Fault("stream_event_too_large", Blame.US, message))
+            return self.outcome or Broken(Fault("stream_event_too_large", Blame.US, message))
 
     async def _relay(self, answer: UpstreamAnswer, holding: Holding) -> Outcome:
         """Passes events on until upstream has said how it ends."""
@@ -97,14 +97,14 @@ class Attempt:
                 else:
                     await self._consider(segment, holding)
                 deadline.told = deadline.heard
-            if self._outcome is not None:
+            if self.outcome is not None:
                 await self._tail(answer, scanner)
-                return self._outcome
+                return self.outcome
         return Broken(Fault("stream_incomplete", Blame.UPSTREAM, "Upstream closed stream without completion"))
 
     async def _tail(self, answer: UpstreamAnswer, scanner: EventScanner) -> None:
         """What upstream still sends behind its last event, such as `data: [DONE]`."""
-        if not isinstance(self._outcome, Completed):
+        if not isinstance(self.outcome, Completed):
             return
         with anyio.move_on_after(TAIL_S):
             while chunk := await answer.chunk():
@@ -125,13 +125,13 @@ class Attempt:
         await self._show(segment)
         if kind in (Kind.COMPLETED, Kind.INCOMPLETE):
             finished = read_terminal(data_of(segment.raw))
-            self._outcome = Completed(finished.usage, finished.response_id, finished.service_tier)
+            self.outcome = Completed(finished.usage, finished.response_id, finished.service_tier)
 
     async def _failed(self, segment: Segment) -> None:
         """Upstream's own failure: shown if the client holds a part of the answer already, else kept for the turn."""
         data = data_of(segment.raw)
         error = read_terminal(data).error if segment.kind is Kind.FAILED else read_error_event(data)
-        self._outcome = judge_event(error, now=self._clock.now())
+        self.outcome = judge_event(error, now=self._clock.now())
         if self._delivery.is_visible:
             await self._delivery.take(segment)
         else:

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
 from codex_lb.gateway.outcome import Usage
 
+T = TypeVar("T")
+
+
+TOKENS_MAX = 2**53  # beyond is no count but a mistake, and none of our messages could carry it
+WORD_CHARS_MAX = 256  # of an id or a tier: they travel with the settlement, and a message to control has a bound
+
 
 class TokenDetails(msgspec.Struct):
     """Parts of a token count."""
 
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: object = None
+    reasoning_tokens: object = None
 
 
 class TokenUsage(msgspec.Struct):
-    """The `usage` of a finished response."""
+    """The `usage` of a finished response. Anything may be missing or of another type."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-    input_tokens_details: TokenDetails | None = None
-    output_tokens_details: TokenDetails | None = None
+    input_tokens: object = None
+    output_tokens: object = None
+    total_tokens: object = None
+    input_tokens_details: object = None
+    output_tokens_details: object = None
 
 
 class FinishedResponse(msgspec.Struct):
     """What is read of a terminal event's `response`; its output is skipped over."""
 
-    id: str = ""
-    usage: TokenUsage | None = None
-    service_tier: str | None = None
+    id: object = None
+    usage: object = None
+    service_tier: object = None
     error: msgspec.Raw = msgspec.Raw()
 
 
@@ -56,11 +63,11 @@ def read_terminal(data: bytes) -> Finished:
     """The end of an answer. What cannot be read counts as not said: the stream ended well all the same."""
     try:
         event = msgspec.json.decode(data, type=TerminalEvent)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Finished("", None, "", None)
     response = event.response or FinishedResponse()
     error = _decoded(response.error) or _decoded(event.error)
-    return Finished(response.id, usage_of(response.usage), response.service_tier or "", error)
+    return Finished(_word(response.id), usage_of(response.usage), _word(response.service_tier), error)
 
 
 def read_error_event(data: bytes) -> object:
@@ -73,23 +80,45 @@ def read_error_event(data: bytes) -> object:
     return {k: v for k, v in flat.items() if k != "type"} if isinstance(flat, dict) else None
 
 
-def usage_of(usage: TokenUsage | None) -> Usage | None:
+def usage_of(value: object) -> Usage | None:
     """Tokens; None when upstream did not say. Never estimated, and unknown is never zero."""
-    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+    usage = _read(value, TokenUsage)
+    if usage is None:
         return None
-    cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
-    reasoning = usage.output_tokens_details.reasoning_tokens if usage.output_tokens_details else None
+    given, made = _tokens(usage.input_tokens), _tokens(usage.output_tokens)
+    if given is None or made is None:
+        return None
+    of_input = _read(usage.input_tokens_details, TokenDetails) or TokenDetails()
+    of_output = _read(usage.output_tokens_details, TokenDetails) or TokenDetails()
     return Usage(
-        input_tokens=max(0, usage.input_tokens),
-        cached_input_tokens=min(max(0, cached or 0), max(0, usage.input_tokens)),
-        output_tokens=max(0, usage.output_tokens),
-        reasoning_tokens=max(0, reasoning or 0),
-        total_tokens=max(0, usage.total_tokens or usage.input_tokens + usage.output_tokens),
+        input_tokens=given,
+        cached_input_tokens=min(_tokens(of_input.cached_tokens) or 0, given),
+        output_tokens=made,
+        reasoning_tokens=_tokens(of_output.reasoning_tokens) or 0,
+        total_tokens=_tokens(usage.total_tokens) or given + made,
     )
+
+
+def _tokens(value: object) -> int | None:
+    """A count, None when it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value <= TOKENS_MAX and value == int(value) else None
+
+
+def _word(value: object) -> str:
+    return value[:WORD_CHARS_MAX] if isinstance(value, str) else ""
+
+
+def _read(value: object, kind: type[T]) -> T | None:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None
 
 
 def _decoded(raw: msgspec.Raw | bytes) -> object:
     try:
         return msgspec.json.decode(raw) if bytes(raw) else None
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

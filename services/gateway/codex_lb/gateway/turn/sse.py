@@ -81,6 +81,7 @@ class EventScanner:
         self._event_bytes_max = event_bytes_max
         self._pending = bytearray()  # the beginning of an event whose end has not come
         self._searched = 0  # bytes of it that hold no boundary
+        self._has_cr = False  # whether it holds a CR; asked of each chunk once, or a long event would cost its square
 
     @property
     def has_partial(self) -> bool:
@@ -89,16 +90,18 @@ class EventScanner:
 
     def feed(self, chunk: bytes) -> list[Segment]:
         """The events that the chunk completes. Raises EventTooLargeError."""
+        has_cr = self._has_cr or b"\r" in chunk
         if not self._pending:
-            segments, consumed = self._cut(chunk, 0)
-            if consumed < len(chunk):
-                self._keep(bytearray(memoryview(chunk)[consumed:]))
-            return segments
-        self._pending += chunk
-        segments, consumed = self._cut(self._pending, max(0, self._searched - _OVERLAP))
-        if consumed:
-            del self._pending[:consumed]
-        self._keep(self._pending)
+            segments, consumed = self._cut(chunk, 0, has_cr=has_cr)
+            rest = bytearray(memoryview(chunk)[consumed:]) if consumed < len(chunk) else self._pending
+        else:
+            rest = self._pending
+            rest += chunk
+            segments, consumed = self._cut(rest, max(0, self._searched - _OVERLAP), has_cr=has_cr)
+            if consumed:
+                del rest[:consumed]
+        self._has_cr = has_cr and (not consumed or b"\r" in rest)
+        self._keep(rest)
         return segments
 
     def _keep(self, pending: bytearray) -> None:
@@ -107,9 +110,9 @@ class EventScanner:
         self._pending = pending
         self._searched = len(pending)
 
-    def _cut(self, data: bytes | bytearray, search_from: int) -> tuple[list[Segment], int]:
+    def _cut(self, data: bytes | bytearray, search_from: int, *, has_cr: bool) -> tuple[list[Segment], int]:
         """Whole events of the data, and how many bytes they are."""
-        if b"\r" in data:
+        if has_cr:
             return self._cut_any_line_end(data, search_from)
         segments: list[Segment] = []
         start = run = 0  # of this event; of the run of ordinary events before it
@@ -173,7 +176,7 @@ def _type_of(data: bytes) -> str:
         return "[DONE]"
     try:
         return msgspec.json.decode(data, type=_Typed).type
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
 
 

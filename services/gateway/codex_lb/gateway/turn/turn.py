@@ -231,7 +231,10 @@ class Turn:
             try:
                 outcome = await attempt.run(holding)
             except BaseException:
-                holding.end.outcome = self._interruption or Abandoned()
+                # Codex leaves as soon as it has the last event: what was answered by then is an answer.
+                self._end.outcome = attempt.outcome or self._interruption or Abandoned()
+                holding.end.outcome = self._end.outcome
+                self._timings.total_s = self._elapsed()
                 raise
             holding.end.outcome = outcome
             self._timings.total_s = self._elapsed()
@@ -265,7 +268,7 @@ class Turn:
     def _report(self, error: GatewayError | None) -> None:
         """The line of the request log, whatever happened."""
         end, request, delivery = self._end, self._request, self._delivery
-        if self._interruption is not None:
+        if self._interruption is not None and not isinstance(end.outcome, Completed):
             end.outcome = self._interruption
         self._timings.total_s = self._elapsed()
         if isinstance(end.outcome, Completed):
