@@ -7,7 +7,7 @@ CLIENTS := tests/clients
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-clients run demo test test-e2e check fmt proto verify lock bench clean
+.PHONY: help setup setup-clients run demo test check fmt proto docs verify lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
@@ -50,8 +50,12 @@ fmt: setup ## format and mend what can be mended
 proto: setup ## regenerate proto/gen from proto/
 	@$(BIN)/python proto/generate.py
 
+docs: setup ## write docs/reference anew from the code
+	@$(BIN)/python docs/generate.py
+
 verify: setup ## generated files are as their sources say
 	@$(BIN)/python proto/generate.py --check
+	@$(BIN)/python docs/generate.py --check
 
 lock: setup ## write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
