@@ -1,0 +1,103 @@
+"""What every route that starts a turn does with the request: reads it, and makes the turn of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.types import Receive, Scope
+
+from codex_lb.gateway.errors import ForbiddenError
+from codex_lb.gateway.ingress.body import read_body, unpack
+from codex_lb.gateway.routes.gate import Admitted, header
+from codex_lb.gateway.turn.turn import TurnRequest
+from codex_lb.gateway.upstream.headers import RawHeader
+from codex_lb.kit.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it came."""
+
+    started: float  # monotonic
+    started_at: datetime
+    route: str
+    headers: list[RawHeader]
+    sent: bytes
+    plain: bytes  # the same without its content encoding
+
+    @property
+    def is_zstd(self) -> bool:
+        """Whether it was sent in the one encoding that upstream takes too."""
+        return header(self.headers, b"content-encoding").strip().lower() == b"zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the request asks for, as far as leases and the request log are concerned."""
+
+    model: str
+    reasoning_effort: str
+    service_tier: str
+
+
+async def receive_request(
+    scope: Scope, receive: Receive, clock: Clock, *, body_bytes_max: int, too_large_status: int
+) -> Received:
+    """Reads the body, within bounds. Raises InvalidRequestError, or ClientGoneError."""
+    started, started_at = clock.monotonic(), clock.now()
+    headers: list[RawHeader] = scope["headers"]
+    sent = await read_body(
+        receive,
+        content_length=header(headers, b"content-length"),
+        bytes_max=body_bytes_max,
+        too_large_status=too_large_status,
+    )
+    encoding = header(headers, b"content-encoding")
+    plain = unpack(sent, encoding, bytes_max=body_bytes_max, too_large_status=too_large_status)
+    return Received(started, started_at, scope["path"], headers, sent, plain)
+
+
+def turn_of(
+    received: Received, admitted: Admitted, asked: Asked, *, turn_id: str, body: bytes, content_encoding: str = ""
+) -> TurnRequest:
+    """The turn that serves the request with this body for upstream. Raises ForbiddenError."""
+    check_model(asked.model, admitted)
+    return TurnRequest(
+        turn_id=turn_id,
+        started=received.started,
+        started_at=received.started_at,
+        route=received.route,
+        headers=tuple(received.headers),
+        body=body,
+        content_encoding=content_encoding,
+        requested_model=asked.model,
+        model=asked.model,
+        reasoning_effort=asked.reasoning_effort,
+        service_tier=asked.service_tier,
+        api_key_id=admitted.key.api_key_id if admitted.key else "",
+        user_agent=header(received.headers, b"user-agent").decode("latin-1"),
+        client_ip=str(admitted.caller.client or ""),
+        session_id=session_of(received.headers),
+        request_bytes=len(received.sent),
+    )
+
+
+def check_model(model: str, admitted: Admitted) -> None:
+    """Raises ForbiddenError when the key may not use the model."""
+    key = admitted.key
+    if key is not None and key.allowed_models and model not in key.allowed_models:
+        error = ForbiddenError(f"This API key does not have access to model '{model}'")
+        error.code = "model_not_allowed"
+        raise error
+
+
+SESSION_HEADERS = (b"session-id", b"session_id", b"x-codex-session-id", b"thread-id", b"x-session-id")
+
+
+def session_of(headers: list[RawHeader]) -> str:
+    """The session a client names, empty without one; cut, because it is only shown."""
+    for name in SESSION_HEADERS:
+        if value := header(headers, name):
+            return value[:120].decode("latin-1")
+    return ""
