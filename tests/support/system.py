@@ -81,7 +81,13 @@ class Program:
             raise SystemFailedError(f"{self.name} is running already")
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self._folder, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command,
+                cwd=self._folder,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,  # a Ctrl-C in the terminal is for whoever started us, who then ends us in order
             )
 
     def signal(self, number: signal.Signals) -> None:
@@ -303,10 +309,10 @@ async def run_program(
 
 @asynccontextmanager
 async def start_all_in_one(
-    upstream: Upstream, folder: Path, *, env: Mapping[str, str] | None = None, wait: bool = True
+    upstream: Upstream, folder: Path, *, port: int = 0, env: Mapping[str, str] | None = None, wait: bool = True
 ) -> AsyncIterator[System]:
     """`codex-lb serve` in a process of its own, with everything in `folder`; it ends with the block."""
-    data_dir, port = folder / "data", free_port()
+    data_dir, port = folder / "data", port or free_port()
     environment = {**settings_for(upstream, data_dir), **(env or {})}
     program = Program(["serve", "--port", str(port)], environment, folder, name="codex-lb")
     base_url = f"http://127.0.0.1:{port}"

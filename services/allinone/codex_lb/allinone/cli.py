@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,6 +15,7 @@ import typer
 from codex_lb.allinone.admin.commands import admin
 from codex_lb.allinone.failures import sentence_of
 
+WHERE_CONTROL_IS = {"--data-dir", "--server", "--token", "--tls-ca"}
 ANSWERED_BY_THE_PROGRAM = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
 
 app = typer.Typer(
@@ -30,7 +32,7 @@ DataDir = Annotated[Path | None, typer.Option(help="Folder of the database and t
 def main() -> NoReturn:
     """Exits 0, 1 with one sentence when a command cannot do what it was asked, or 2 when it was asked wrongly."""
     try:
-        app(args=with_command(sys.argv[1:]), prog_name="codex-lb")
+        app(args=understood(sys.argv[1:]), prog_name="codex-lb")
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None:
@@ -40,21 +42,44 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def with_command(arguments: Sequence[str]) -> list[str]:
-    """The arguments, beginning with a command: `codex-lb --port 8000` means `codex-lb serve --port 8000`."""
+def understood(arguments: Sequence[str]) -> list[str]:
+    """The arguments in the form that typer knows.
+
+    `codex-lb --port 8000` means `codex-lb serve --port 8000`, and the options that say where control is may stand
+    anywhere behind `admin`.
+    """
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ANSWERED_BY_THE_PROGRAM):
         return ["serve", *arguments]
-    return list(arguments)
+    if arguments[0] != "admin":
+        return list(arguments)
+    where: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments[1:])
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word.partition("=")[0] in WHERE_CONTROL_IS:
+            where += [word] if "=" in word else [word, *islice(words, 1)]
+        else:
+            rest.append(word)
+    return ["admin", *where, *rest]
+
+
+def show_version(is_asked: bool) -> None:
+    """Ends the program where `--version` stands."""
+    if is_asked:
+        version()
+        raise typer.Exit
 
 
 @app.callback()
 def program(
-    *, show_version: Annotated[bool, typer.Option("--version", help="Show the version and end.", is_eager=True)] = False
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=show_version)
+    ] = False,
 ) -> None:
     """Options of the program itself."""
-    if show_version:
-        version()
-        raise typer.Exit
 
 
 @app.command()

@@ -42,7 +42,8 @@ def placeholder_page(glance: Callable[[], Glance]) -> Starlette:
 
     async def nothing_here(request: Request, _error: Exception) -> Response:
         if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(_NOTHING_HERE, 404, headers=_headers(""))
+            nonce = secrets.token_urlsafe(16)
+            return HTMLResponse(_NOTHING_HERE.format(nonce=nonce), 404, headers=_headers(nonce))
         message = (
             f"There is nothing at {request.url.path}. Clients use {origin_of(request)}/v1 (OpenAI)"
             f" or {origin_of(request)}/backend-api/codex (Codex) as their base URL."
@@ -99,5 +100,10 @@ def _headers(nonce: str) -> dict[str, str]:
     }
 
 
-_NOTHING_HERE = """<!doctype html><meta charset="utf-8"><title>Not found · codex-lb</title>
-<h1>There is nothing here</h1><p><a href="/">Back to the start page</a></p>"""
+_NOTHING_HERE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>Not found · codex-lb</title>
+<style nonce="{nonce}">
+body {{ margin: 18vh auto; max-width: 32rem; padding: 0 1.5rem; font: 16px/1.55 system-ui, sans-serif }}
+</style></head>
+<body><h1>There is nothing here</h1><p><a href="/">Back to the start page</a></p></body></html>"""

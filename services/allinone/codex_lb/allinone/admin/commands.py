@@ -15,7 +15,7 @@ accounts = typer.Typer(help="Accounts of the pool. NAME is an id, an alias or an
 admin.add_typer(accounts, name="accounts")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Id, alias or e-mail.", show_default=False)]
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Id, alias or e-mail.", show_default=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def import_accounts(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...", help="auth.json files, folders of them, or - for standard input.", show_default=False
+            metavar="FILE", help="auth.json files, folders of them, or - for standard input.", show_default=False
         ),
     ],
     *,
@@ -107,7 +107,7 @@ def resume(context: typer.Context, names: Names) -> None:
 @accounts.command()
 def reactivate(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Id, alias or e-mail.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Id, alias or e-mail.")] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="All accounts that upstream refused for a while.")] = False,
 ) -> None:

@@ -17,6 +17,7 @@ from codex_lb.api.admin.v1.system_service_pb2 import GetStatusResponse
 
 BAR_CELLS = 8
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
+UNITS_MIN = 1.95  # "90 min" says more than "2 h", and "120 min" less
 STALE_AFTER_S = 10 * MINUTE_S  # ten missed fetches of usage
 
 STATUS_STYLES = {
@@ -147,7 +148,7 @@ def ahead(instant: Timestamp, *, now: datetime) -> str:
 def span(seconds: float) -> str:
     """A length of time in its largest fitting unit."""
     for unit_s, unit in ((DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "min")):
-        if seconds >= 2 * unit_s or (unit_s == MINUTE_S and seconds >= unit_s):
+        if seconds >= UNITS_MIN * unit_s:
             return f"{seconds / unit_s:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
 
