@@ -75,6 +75,7 @@ class Wanted:
     output_tokens: int = 0
     continuity: Continuity = field(default_factory=Continuity)
     excluded: Mapping[AccountId, str] = field(default_factory=dict)
+    preferred: AccountId | None = None  # whose state the turn refers to; binding when the class is OWNER_BOUND
     wait_max_s: float = 0.0
 
 

@@ -53,10 +53,13 @@ def choose(
     excluded: Mapping[AccountId, str],
     strategy: Strategy,
     random: float,
+    preferred: AccountId | None = None,
+    is_bound: bool = False,
 ) -> Choice:
     """The account that serves, by the strategy, among those nothing speaks against.
 
-    `random` is in [0, 1). Accounts passed over are named with their reason, the first few one by one.
+    The preferred account is taken whenever it can serve; a bound turn takes nobody else. `random` is in [0, 1).
+    Accounts passed over are named with their reason, the first few one by one.
     """
     eligible: list[Candidate] = []
     passed: list[PassedOver] = []
@@ -65,19 +68,22 @@ def choose(
     total = 0
     for candidate in candidates:
         total += 1
-        reason = objection(candidate, excluded)
+        reason = "not_owner" if is_bound and candidate.account_id != preferred else objection(candidate, excluded)
         if reason is None:
             eligible.append(candidate)
             continue
         counts[reason] += 1
-        if candidate.until is not None and (retry_at is None or candidate.until < retry_at):
+        if reason != "not_owner" and candidate.until is not None and (retry_at is None or candidate.until < retry_at):
             retry_at = candidate.until
         if len(passed) < PASSED_OVER_SHOWN:
             passed.append(PassedOver(candidate.account_id, reason, candidate.until))
-    chosen = by_capacity(eligible, random) if eligible else None
+    wished = next((c for c in eligible if c.account_id == preferred), None)
+    chosen = wished or (by_capacity(eligible, random) if eligible else None)
     return Choice(
         account_id=chosen.account_id if chosen else None,
-        decision=Decision(strategy.value, "", total, len(eligible), tuple(passed), dict(counts)),
+        decision=Decision(
+            strategy.value, "preferred" if wished else "", total, len(eligible), tuple(passed), dict(counts)
+        ),
         is_busy=chosen is None and bool(counts.keys() & {"no_slot", "probing"}),
         retry_at=retry_at,
     )

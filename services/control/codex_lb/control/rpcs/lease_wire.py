@@ -94,6 +94,7 @@ REASON = {
     acquire_lease.RefusalReason.NO_ACCOUNT_AVAILABLE: reasons_pb2.ERROR_REASON_NO_ACCOUNT_AVAILABLE,
     acquire_lease.RefusalReason.MODEL_NOT_OFFERED: reasons_pb2.ERROR_REASON_MODEL_NOT_OFFERED,
     acquire_lease.RefusalReason.POOL_BUSY: reasons_pb2.ERROR_REASON_POOL_BUSY,
+    acquire_lease.RefusalReason.OWNER_UNAVAILABLE: reasons_pb2.ERROR_REASON_OWNER_UNAVAILABLE,
 }
 WORK_WIRE = {v: k for k, v in WORK.items()}
 
@@ -114,6 +115,7 @@ def wanted(message: pb.Acquire) -> Wanted:
         output_tokens=message.estimate.output_tokens,
         continuity=continuity(message.continuity),
         excluded={AccountId(e.account_id): e.fault_code for e in message.excluded},
+        preferred=AccountId(message.preferred_account_id) if message.preferred_account_id else None,
         wait_max_s=read_seconds(message.wait_max),
     )
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from codex_lb.control.store.structures import to_json
 
-CONNECT_TIMEOUT_S = 5.0  # a server in another zone, with TLS, takes a tenth of it
+CONNECT_TIMEOUT_S = 2.0  # a server in another zone, with TLS, takes a tenth of it
 ANSWER_GRACE_S = 0.5  # the server ends a statement at its deadline; a server that is gone is given up so much later
 IDLE_IN_TRANSACTION_MAX_S = 60.0  # a control that froze in a transaction must not hold rows of the others for ever
 

@@ -10,7 +10,7 @@ from itertools import count
 
 from codex_lb.control.domain.account import AccountStatus
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
-from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
+from codex_lb.control.domain.lease import ContinuityClass, Decision, Lease, Wanted, epoch_of
 from codex_lb.control.domain.selection import Choice, Strategy, choose
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.pool import Member, Pool
@@ -25,6 +25,7 @@ class RefusalReason(StrEnum):
     NO_ACCOUNT_AVAILABLE = "no_account_available"
     MODEL_NOT_OFFERED = "model_not_offered"
     POOL_BUSY = "pool_busy"
+    OWNER_UNAVAILABLE = "owner_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class AcquireLease:
                 continue
             left_s = wanted.wait_max_s - waited_s
             if not choice.is_busy or left_s <= 0 or not await self._leases.wait_freed(timeout_s=left_s):
-                return refusal(choice, waited_s=waited_s)
+                return refusal(choice, waited_s=waited_s, is_bound=is_bound(wanted))
 
     async def _wait_for_announcements(self, wanted: Wanted) -> None:
         left_s = self._open_from - self._clock.monotonic()
@@ -107,6 +108,8 @@ class AcquireLease:
             excluded={**wanted.excluded, **unreadable} if unreadable else wanted.excluded,
             strategy=Strategy.CAPACITY_WEIGHTED,
             random=self._random(),
+            preferred=wanted.preferred,
+            is_bound=is_bound(wanted),
         )
 
     async def _grant(
@@ -149,10 +152,18 @@ class AcquireLease:
 LIMITED = frozenset({AccountStatus.RATE_LIMITED, AccountStatus.QUOTA_EXCEEDED})
 
 
-def refusal(choice: Choice, *, waited_s: float) -> Refused:
+def is_bound(wanted: Wanted) -> bool:
+    """Whether nobody but the preferred account will do."""
+    return wanted.continuity.kind is ContinuityClass.OWNER_BOUND
+
+
+def refusal(choice: Choice, *, waited_s: float, is_bound: bool = False) -> Refused:
     """Puts a choice of nobody into words."""
     counts = choice.decision.passed_over_counts
     decision = replace(choice.decision, waited_s=waited_s)
+    if is_bound:
+        message = "The account that holds this conversation cannot serve now."
+        return Refused(RefusalReason.OWNER_UNAVAILABLE, message, choice.retry_at, None, decision)
     if choice.is_busy:
         message = "Every account that could serve is busy. Try again in a few seconds."
         return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)

@@ -22,6 +22,8 @@ class Wanted:
     api_key_id: str
     excluded: Mapping[str, str]  # account id -> code of the fault that made the turn leave it
     wait_max_s: float
+    preferred_account_id: str = ""  # whose upstream state the turn refers to
+    is_bound: bool = False  # nobody else will do
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,16 @@ def acquire(acquire_id: int, wanted: Wanted) -> pb.Acquire:
         api_key_id=wanted.api_key_id,
         excluded=[pb.ExcludedAccount(account_id=a, fault_code=c) for a, c in wanted.excluded.items()],
         wait_max=span(wanted.wait_max_s),
+        preferred_account_id=wanted.preferred_account_id,
+        continuity=pb.Continuity(**{"class": continuity_class(wanted)}),
     )
+
+
+def continuity_class(wanted: Wanted) -> pb.ContinuityClass.ValueType:
+    """How strongly the turn is tied to its preferred account."""
+    if not wanted.preferred_account_id:
+        return pb.CONTINUITY_CLASS_FREE
+    return pb.CONTINUITY_CLASS_OWNER_BOUND if wanted.is_bound else pb.CONTINUITY_CLASS_SOFT
 
 
 def lease(granted: pb.Granted, asked: pb.Acquire) -> Lease:

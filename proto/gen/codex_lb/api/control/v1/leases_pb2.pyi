@@ -528,6 +528,7 @@ class Acquire(_message.Message):
     EXCLUDED_FIELD_NUMBER: _builtins.int
     WAIT_MAX_FIELD_NUMBER: _builtins.int
     WAITING_SINCE_FIELD_NUMBER: _builtins.int
+    PREFERRED_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     acquire_id: _builtins.int
     """Correlates the answer; unique within the stream."""
     turn_id: _builtins.str
@@ -542,6 +543,10 @@ class Acquire(_message.Message):
     """Service tier asked for, empty for upstream's default."""
     api_key_id: _builtins.str
     """The API key that pays; empty when key authentication is off."""
+    preferred_account_id: _builtins.str
+    """The account the gateway would rather have, because it holds something of it: an open upstream socket, a turn state,
+    an uploaded file. Empty for none. With the class OWNER_BOUND nobody else will do.
+    """
     @_builtins.property
     def estimate(self) -> Global___Estimate:
         """What the turn may cost at most, for the key's limits."""
@@ -577,10 +582,11 @@ class Acquire(_message.Message):
         excluded: _abc.Iterable[Global___ExcludedAccount] | None = ...,
         wait_max: _duration_pb2.Duration | None = ...,
         waiting_since: _timestamp_pb2.Timestamp | None = ...,
+        preferred_account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["continuity", b"continuity", "estimate", b"estimate", "wait_max", b"wait_max", "waiting_since", b"waiting_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "api_key_id", b"api_key_id", "attempt", b"attempt", "continuity", b"continuity", "estimate", b"estimate", "excluded", b"excluded", "model", b"model", "service_tier", b"service_tier", "turn_id", b"turn_id", "wait_max", b"wait_max", "waiting_since", b"waiting_since", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "api_key_id", b"api_key_id", "attempt", b"attempt", "continuity", b"continuity", "estimate", b"estimate", "excluded", b"excluded", "model", b"model", "preferred_account_id", b"preferred_account_id", "service_tier", b"service_tier", "turn_id", b"turn_id", "wait_max", b"wait_max", "waiting_since", b"waiting_since", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
