@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 
 import anyio
+import psutil
 import pytest
 
 from codex_lb.control.store.migrate import migrate
@@ -113,6 +114,19 @@ class PostgresqlServer:
     def stop(self) -> None:
         """At once, as a crash would."""
         self._run("pg_ctl", "stop", "-w", "-s", "-m", "immediate", "-D", self._data)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Its processes stand still: connections stay open and nobody answers."""
+        postmaster = psutil.Process(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]))
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def initialise(self) -> None:
         """Makes the data folder."""

@@ -123,3 +123,14 @@ async def test_deleting_an_account_with_its_history_leaves_nothing_of_it(store: 
         assert await unit.turns.attempts(TurnId("turn-of-l")) == []
         assert await unit.turns.report(TurnId("turn-of-m")) is not None
         assert len(await unit.turns.attempts(TurnId("turn-of-m"))) == 1
+
+
+async def test_an_account_that_was_deleted_can_be_added_again(store: Database) -> None:
+    added = await add_account(store, "a")
+
+    async with store.begin(writing=True) as unit:
+        await unit.accounts.delete(added.account_id, with_history=False)
+        await unit.accounts.add(added, sealed(1))
+
+    async with store.begin(writing=False) as unit:
+        assert await unit.accounts.all() == [(added, sealed(1))]

@@ -104,6 +104,8 @@ async def test_replicas_that_start_together_with_keys_of_their_own_do_not_all_st
 
     for name in ("a", "b", "c"):
         create_keys(tmp_path / name)
+    async with store.begin(writing=False), store.begin(writing=False), store.begin(writing=False):
+        pass  # connecting takes turns; now there are connections, and the three meet at the fingerprints
     async with anyio.create_task_group() as tasks:
         for name in ("a", "b", "c"):
             tasks.start_soon(start, name)

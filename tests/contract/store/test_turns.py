@@ -41,9 +41,9 @@ async def test_what_is_repeated_is_written_once(store: Database) -> None:
 async def test_the_truth_replaces_what_was_thought_abandoned(store: Database) -> None:
     guess, truth = settlement("l", outcome=Outcome.ABANDONED), settlement("l")
 
-    written = [await record(store, guess), await record(store, truth), await record(store, guess)]
+    written = [await record(store, settled) for settled in (guess, guess, truth, guess)]
 
-    assert written == [1, 1, 0]
+    assert written == [1, 0, 1, 0]
     assert await stored(store, truth) == [truth]
 
 

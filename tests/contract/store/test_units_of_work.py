@@ -51,6 +51,16 @@ async def test_readers_do_not_wait_for_a_long_writer_and_see_the_last_commit(sto
     assert await aliases(store) == ["before", "during"]
 
 
+async def test_a_long_reader_keeps_nobody_from_committing(store: Database) -> None:
+    await add_account(store, "before")
+
+    async with store.begin(writing=False) as unit:
+        await unit.accounts.all()
+        await add_account(store, "during")
+
+    assert await aliases(store) == ["before", "during"]
+
+
 async def test_a_unit_that_cannot_begin_in_time_says_so(database_url: str) -> None:
     async with open_database(database_url, IMPATIENT) as store, store.begin(writing=True):
         with pytest.raises(StoreUnavailableError):
@@ -120,9 +130,28 @@ async def test_a_restart_of_the_database_is_not_noticed_by_the_next_unit() -> No
             await store.ping()
 
             server.stop()
+            server.start()
+
+            await store.ping()
+
+
+async def test_a_database_that_is_away_is_found_when_it_is_back() -> None:
+    with running_postgresql() as server:
+        async with open_database(server.url("postgres")) as store:
+            server.stop()
             with pytest.raises(StoreUnavailableError):
                 await store.ping()
             server.start()
+
+            await store.ping()
+
+
+async def test_a_frozen_database_is_given_up_at_the_deadline() -> None:
+    with running_postgresql() as server:
+        async with open_database(server.url("postgres"), DatabaseOptions(statement_timeout_s=0.05)) as store:
+            await store.ping()
+            with server.frozen(), pytest.raises(StoreUnavailableError):
+                await store.ping()
 
             await store.ping()
 

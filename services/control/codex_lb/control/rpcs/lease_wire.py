@@ -123,7 +123,7 @@ def wanted(message: pb.Acquire) -> Wanted:
 def continuity(message: pb.Continuity) -> Continuity:
     """Who may serve a turn."""
     return Continuity(
-        kind=CONTINUITY.get(getattr(message, "class"), ContinuityClass.FREE),
+        kind=CONTINUITY.get(message.kind, ContinuityClass.FREE),
         anchors=anchors(message.anchors),
         affinity_keys=tuple(message.affinity_keys),
         is_full_context=message.is_full_context,

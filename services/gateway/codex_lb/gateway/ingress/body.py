@@ -14,6 +14,7 @@ RATIO_MAX = 100  # unpacked bytes per packed byte: conversations shrink to a ten
 RATIO_FREE_BYTES = 8 * 2**20  # small bodies may shrink as they like
 ENCODINGS_MAX = 3
 STEP_BYTES = 2**20  # unpacked at a time, so that a bomb is noticed after a step
+SLICE_BYTES = 64 * 2**10  # given to zlib at a time: it copies what a step leaves over, of a large body once per step
 
 
 class ClientGoneError(Exception):
@@ -74,16 +75,24 @@ def _unzstd(body: bytes, bytes_max: int) -> bytes:
 
 
 def _inflate(body: bytes, bytes_max: int, *, window_bits: int) -> bytes:
+    """One or more members, as gzip allows. Raises OverflowError beyond the bound, EOFError when the end is missing."""
     out = bytearray()
     inflater = zlib.decompressobj(wbits=window_bits)
-    rest = body
-    while not inflater.eof:
-        piece = inflater.decompress(rest, STEP_BYTES)
+    for start in range(0, len(body), SLICE_BYTES):
+        rest = body[start : start + SLICE_BYTES]
+        while rest:
+            if inflater.eof:
+                inflater = zlib.decompressobj(wbits=window_bits)
+            out += inflater.decompress(rest, STEP_BYTES)
+            if len(out) > bytes_max:
+                raise OverflowError
+            rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+    while not inflater.eof:  # what zlib holds back for want of room, at most a step
+        piece = inflater.decompress(b"", STEP_BYTES)
         out += piece
         if len(out) > bytes_max:
             raise OverflowError
-        rest = inflater.unconsumed_tail
-        if not piece and not rest:
+        if not piece:
             raise EOFError
     return bytes(out)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -12,7 +13,14 @@ RawHeader = tuple[bytes, bytes]
 
 LOCAL_HOSTS = frozenset({b"", b"localhost", b"127.0.0.1", b"[::1]", b"::1"})
 SINGLE_VALUED = (b"x-real-ip", b"true-client-ip", b"cf-connecting-ip")
-FORWARDING = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", *SINGLE_VALUED})
+NAMES_CLIENT = frozenset({b"forwarded", b"x-forwarded-for", *SINGLE_VALUED})
+# `via` and the rest of `x-forwarded-*` do not say who the client is, only that there is somebody between.
+FORWARDING = frozenset({b"via", *NAMES_CLIENT})
+
+_ADDRESS = re.compile(r"\[([0-9a-f:.]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}|([0-9a-f:.]+(?:%[\w.-]+)?)", re.IGNORECASE)
+_HOST = re.compile(rb"(\[[0-9a-f:.]+\]|[^:\[\]]*)(?::\d{0,5})?|([0-9a-f:.]+)")
+# An element of `Forwarded` (RFC 7239); a `for` that is quoted holds no comma or semicolon, so one in there is no address.
+_PAIR = re.compile(rb'\s*([a-z]+)=("[^",;]*"|[^",;\s]*)\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ def caller_of(
     for name, value in headers:
         if name == b"host":
             host = host_name(value)
-        elif name in FORWARDING:
+        elif name in FORWARDING or name.startswith(b"x-forwarded-"):
             forwarding.append((name, value))
     by_name = host in LOCAL_HOSTS
     if not forwarding:
@@ -50,7 +58,7 @@ def client_behind(forwarding: Sequence[RawHeader], trusted_proxies: Sequence[Net
     opinions: set[Address | None] = set()
     seen: set[bytes] = set()
     for name, value in forwarding:
-        if name in (b"x-forwarded-host", b"x-forwarded-proto"):
+        if name not in NAMES_CLIENT:
             continue
         if name in seen:
             return None
@@ -75,23 +83,21 @@ def _rightmost_untrusted(hops: Sequence[bytes], trusted_proxies: Sequence[Networ
 
 
 def _forwarded_for(value: bytes) -> list[bytes]:
-    """The `for` of every hop (RFC 7239); a hop without one is malformed for our purpose."""
-    hops: list[bytes] = []
-    for element in value.split(b","):
-        pairs = dict(p.strip().lower().split(b"=", 1) for p in element.split(b";") if b"=" in p)
-        hops.append(pairs.get(b"for", b"").strip(b'"'))
-    return hops
+    """The `for` of every hop (RFC 7239); a hop with none, with two or with something unreadable names nobody."""
+    return [_for_of(element) for element in value.lower().split(b",")]
+
+
+def _for_of(element: bytes) -> bytes:
+    pairs = [_PAIR.fullmatch(pair) for pair in element.split(b";")]
+    named = [pair[2].strip(b'"') for pair in pairs if pair is not None and pair[1] == b"for"]
+    return named[0] if len(named) == 1 and None not in pairs else b""
 
 
 def read_address(text: str) -> Address | None:
     """An address with or without port and brackets; IPv4 inside IPv6 counts as IPv4. None when it is none."""
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].split("]", 1)[0]
-    elif text.count(":") == 1:
-        text = text.split(":", 1)[0]
+    found = _ADDRESS.fullmatch(text.strip())
     try:
-        address = ip_address(text)
+        address = ip_address(found[1] or found[2] or found[3]) if found else None
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
@@ -99,11 +105,10 @@ def read_address(text: str) -> Address | None:
 
 
 def host_name(value: bytes) -> bytes:
-    """A Host header without its port."""
+    """A Host header without its port; one that is malformed stays whole, and so is the name of nothing local."""
     value = value.strip().lower()
-    if value.startswith(b"["):
-        return value.split(b"]", 1)[0] + b"]"
-    return value.rsplit(b":", 1)[0] if value.count(b":") == 1 else value
+    found = _HOST.fullmatch(value)
+    return value if found is None else found[1] if found[1] is not None else found[2]
 
 
 def _is_loopback(address: Address | None) -> bool:

@@ -32,9 +32,12 @@ def id_of(entry: Entry) -> str:
 class Outbox:
     """Entries by id, oldest first."""
 
-    def __init__(self, folder: Path | None, *, entries_max: int = ENTRIES_MAX) -> None:
+    def __init__(
+        self, folder: Path | None, *, entries_max: int = ENTRIES_MAX, spill_entries: int = SPILL_ENTRIES
+    ) -> None:
         self._folder = folder
         self._entries_max = entries_max
+        self._spill_entries = spill_entries
         self._entries: dict[str, Entry] = {}
         self._files: deque[Path] = deque(sorted(folder.glob(f"*{SUFFIX}")) if folder and folder.exists() else ())
         self._loaded: dict[Path, set[str]] = {}  # files whose entries are in memory, with those not yet acknowledged
@@ -46,7 +49,7 @@ class Outbox:
         """Keeps an entry."""
         self._entries[id_of(entry)] = entry
         if len(self._entries) > self._entries_max:
-            self._spill(SPILL_ENTRIES)
+            self._spill()
 
     def acknowledge(self, ids: Iterable[str]) -> None:
         """Forgets what is committed."""
@@ -64,7 +67,7 @@ class Outbox:
 
     def recall(self) -> list[Entry]:
         """Entries of one spilled file, if there is one and room for it; they are kept like any other."""
-        if not self._files or len(self._entries) + SPILL_ENTRIES > self._entries_max:
+        if not self._files or len(self._entries) + self._spill_entries > self._entries_max:
             return []
         path = self._files.popleft()
         recalled: list[Entry] = []
@@ -88,10 +91,11 @@ class Outbox:
                 self._entries.pop(entry_id, None)  # still in the file it came from
             self._loaded.clear()
             if self._entries:
-                self._spill(SPILL_ENTRIES)
+                self._spill()
 
-    def _spill(self, count: int) -> None:
-        oldest = list(self._entries)[:count]
+    def _spill(self) -> None:
+        """Puts the oldest on disk. Never raises: whoever settles a lease cannot help a full disk."""
+        oldest = list(self._entries)[: self._spill_entries]
         bundle = pb.AttachRequest()
         for entry_id in oldest:
             entry = self._entries.pop(entry_id)
@@ -102,10 +106,14 @@ class Outbox:
         if self._folder is None:
             log.error("settlements are lost: there is no folder to keep them in", entries=len(oldest))
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{new_id('spill')}{SUFFIX}"
         part = path.with_suffix(".part")
-        part.write_bytes(bundle.SerializeToString())
-        part.rename(path)  # a reader sees a whole file or none
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(bundle.SerializeToString())
+            part.rename(path)  # a reader sees a whole file or none
+        except OSError:
+            log.exception("settlements are lost: they cannot be written", entries=len(oldest), path=str(path))
+            return
         self._files.append(path)
         log.warning("settlements wait on disk until control returns", entries=len(oldest), path=str(path))

@@ -43,7 +43,7 @@ def acquire(acquire_id: int, wanted: Wanted) -> pb.Acquire:
         excluded=[pb.ExcludedAccount(account_id=a, fault_code=c) for a, c in wanted.excluded.items()],
         wait_max=span(wanted.wait_max_s),
         preferred_account_id=wanted.preferred_account_id,
-        continuity=pb.Continuity(**{"class": continuity_class(wanted)}),
+        continuity=pb.Continuity(kind=continuity_class(wanted)),
     )
 
 

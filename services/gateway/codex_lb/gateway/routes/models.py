@@ -74,7 +74,7 @@ def complete_entry(model: ListedModel) -> dict[str, object] | None:
     """A catalog entry with all that Codex insists on; unknown members stay. None when it is no object."""
     try:
         entry = msgspec.json.decode(model.entry_json, type=dict[str, object])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return {**REQUIRED_BY_CODEX, **{k: v for k, v in entry.items() if v is not None or k not in REQUIRED_BY_CODEX}}
 

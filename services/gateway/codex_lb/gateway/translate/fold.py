@@ -30,7 +30,7 @@ class Fold:
         """Takes an item in; one that cannot be read is left out."""
         try:
             done = msgspec.json.decode(data, type=ItemDone)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         self._items.append((done.output_index, len(self._items), done.item.copy()))
 
@@ -47,7 +47,7 @@ class Fold:
             members = msgspec.json.decode(data, type=Members)
             response = msgspec.json.decode(members["response"], type=Members)
             name = msgspec.json.decode(members["type"], type=str)
-        except (msgspec.DecodeError, RecursionError, KeyError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
             return raw
         filled = self._filled(response)
         if filled is response:

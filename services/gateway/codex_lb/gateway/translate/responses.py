@@ -5,6 +5,8 @@ Only the members named here are read or changed; everything else, known or not, 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from codex_lb.gateway.errors import InvalidRequestError
@@ -22,21 +24,24 @@ NOT_FOR_UPSTREAM = (
 )
 TRUE, FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 Members = dict[str, msgspec.Raw]
+# A word of a client's that travels in messages to control: one that fills such a message would break the stream, and
+# as part of an unsettled report break it again for ever.
+Word = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class Reasoning(msgspec.Struct):
     """What is read of `reasoning`."""
 
-    effort: str | None = None
+    effort: Word | None = None
 
 
 class ResponsesRequest(msgspec.Struct):
     """What is read of a request; wrong types in these members are refused."""
 
-    model: str = ""
+    model: Word = ""
     stream: bool | None = None
     store: bool | None = None
-    service_tier: str | None = None
+    service_tier: Word | None = None
     reasoning: Reasoning | None = None
     prompt_cache_key: str | None = None
     previous_response_id: str | None = None
@@ -86,7 +91,10 @@ def _input(raw: msgspec.Raw | None) -> msgspec.Raw:
         raise InvalidRequestError("Invalid request payload", param="input")
     first = bytes(raw).lstrip()[:1]
     if first == b'"':
-        text = msgspec.json.decode(raw, type=str)
+        try:
+            text = msgspec.json.decode(raw, type=str)
+        except UnicodeDecodeError as error:
+            raise InvalidRequestError("Invalid request payload", param="input") from error
         item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
         return msgspec.Raw(msgspec.json.encode([item]))
     if first != b"[":
@@ -95,7 +103,7 @@ def _input(raw: msgspec.Raw | None) -> msgspec.Raw:
         return raw
     try:
         items = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeDecodeError) as error:
         raise InvalidRequestError("Invalid request payload", param="input") from error
     return msgspec.Raw(msgspec.json.encode([_developer(item) for item in items]))
 
@@ -112,6 +120,8 @@ def _members(body: bytes) -> Members:
         return msgspec.json.decode(body, type=Members)
     except msgspec.ValidationError as error:
         raise InvalidRequestError("The request body must be a JSON object") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError("The request body is not valid JSON") from error
 
 
 def _member(problem: str) -> str | None:

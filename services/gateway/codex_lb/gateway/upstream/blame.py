@@ -11,11 +11,13 @@ import msgspec
 from codex_lb.gateway.outcome import Blame, Broken, Failure, Fault, Limited, Rejected
 
 MESSAGE_CHARS_MAX = 500
+CODE_CHARS_MAX = 100  # it travels with the settlement, and a message to control has a bound
 RESETS_WITHIN = timedelta(days=366)  # a reset farther away is no instant but a mistake
 
 Verdict = tuple[type[Limited] | type[Rejected] | type[Broken], Blame]
 
-# By upstream's error code; where a body has no code, its type is one (data-plane reference 2.12).
+# By upstream's error code; where a body has no code, its type is one (data-plane reference 2.12). Our own
+# "upstream_error", which stands in where upstream gave neither, has no row: the status decides.
 BY_CODE: dict[str, Verdict] = {
     "usage_limit_reached": (Limited, Blame.ACCOUNT),
     "rate_limit_exceeded": (Limited, Blame.ACCOUNT),
@@ -35,7 +37,6 @@ BY_CODE: dict[str, Verdict] = {
     "overloaded_error": (Broken, Blame.MODEL),
     "slow_down": (Broken, Blame.MODEL),
     "server_error": (Broken, Blame.UPSTREAM),
-    "upstream_error": (Broken, Blame.UPSTREAM),
     "service_unavailable_error": (Broken, Blame.UPSTREAM),
     "context_length_exceeded": (Rejected, Blame.CLIENT),
     "invalid_prompt": (Rejected, Blame.CLIENT),
@@ -134,7 +135,10 @@ def judge(fault: Fault) -> Failure:
         if phrase in lowered:
             return _sentenced(replace(fault, code=code), verdict)
     by_code = BY_CODE.get(fault.code)
-    if by_code is not None and not (fault.code == "invalid_request_error" and fault.status in BY_STATUS):
+    is_vague = fault.code == "invalid_request_error" and fault.status in BY_STATUS
+    # A 401 is about the login, whatever its code says: it must never be passed on as the client's own mistake.
+    is_login = by_code is not None and by_code[1] is Blame.CLIENT and fault.status == 401
+    if by_code is not None and not is_vague and not is_login:
         return _sentenced(fault, by_code)
     if fault.status in BY_STATUS:
         return _sentenced(fault, BY_STATUS[fault.status])
@@ -152,7 +156,7 @@ def read_error_body(body: bytes, *, now: datetime) -> Said | None:
     """An HTTP error body in any of its shapes; None when it is none of them (an HTML page, say)."""
     try:
         envelope = msgspec.json.decode(body, type=ErrorEnvelope)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if envelope.error is not None:
         return read_error(envelope.error, now=now)
@@ -171,7 +175,8 @@ def read_error(error: object, *, now: datetime) -> Said | None:
     except msgspec.ValidationError:
         return None
     code = _text(read.code) or _text(read.type)
-    return Said(code.lower(), _text(read.message), _text(read.plan_type), _reset(read, now))
+    plan = _text(read.plan_type)[:CODE_CHARS_MAX]
+    return Said(code.lower()[:CODE_CHARS_MAX], _text(read.message), plan, _reset(read, now))
 
 
 def read_retry_after(value: str) -> float | None:
@@ -189,13 +194,17 @@ def _text(value: object) -> str:
 
 def _reset(read: ErrorBody, now: datetime) -> datetime | None:
     """The instant of the reset, if upstream gave a plausible one."""
+    present = now.timestamp()
+    # Compared before anything is computed: an integer in JSON may be too large for a float.
     if isinstance(read.resets_at, int | float) and not isinstance(read.resets_at, bool):
-        in_s = float(read.resets_at) - now.timestamp()
+        if not present < read.resets_at <= present + RESETS_WITHIN.total_seconds():
+            return None
+        epoch_s = float(read.resets_at)
     elif isinstance(read.resets_in_seconds, int | float) and not isinstance(read.resets_in_seconds, bool):
-        in_s = float(read.resets_in_seconds)
+        if not 0 < read.resets_in_seconds <= RESETS_WITHIN.total_seconds():
+            return None
+        epoch_s = present + read.resets_in_seconds
     else:
         return None
-    if not 0 < in_s <= RESETS_WITHIN.total_seconds():
-        return None
     # Rounded up to whole seconds: a second early is a refusal more, a second late is nothing.
-    return datetime.fromtimestamp(-(-(now.timestamp() + in_s) // 1), UTC)
+    return datetime.fromtimestamp(-(-epoch_s // 1), UTC)

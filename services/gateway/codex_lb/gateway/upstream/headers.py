@@ -60,7 +60,7 @@ def upstream_headers(
 ) -> list[Header]:
     """Headers of an upstream request: the client's own, less what is ours, plus the account's."""
     headers = [
-        (name.decode("latin-1"), value.decode("latin-1"))
+        (name.decode("latin-1"), text_of(value))
         for name, value in inbound
         if name not in NOT_UPSTREAM and not name.startswith(NOT_UPSTREAM_PREFIXES)
     ]
@@ -80,13 +80,21 @@ def upstream_headers(
     return headers
 
 
+def text_of(value: bytes) -> str:
+    """A header value such that aiohttp, which writes UTF-8, sends the bytes that came; Latin-1 where it is no UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def downstream_headers(answer: Iterable[Header], *, model_is_as_asked: bool) -> list[RawHeader]:
     """Headers of upstream's answer that the client gets.
 
     `openai-model` only when the model is the one asked for: Codex takes another one for a flagged account.
     """
     return [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        (name.lower().encode("latin-1"), value.encode("utf-8", "surrogateescape"))  # as aiohttp decoded it
         for name, value in answer
         if name.lower() in DOWNSTREAM or (model_is_as_asked and name.lower() == "openai-model")
     ]

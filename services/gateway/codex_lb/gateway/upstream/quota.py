@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 
 import msgspec
 
 WINDOWS = ("primary", "secondary", "monthly")
+WINDOW_MINUTES_MAX = 366 * 24 * 60  # a longer window is no window but a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ def read_headers(headers: Mapping[str, str]) -> tuple[WindowSeen, ...]:
 def _from_headers(headers: Mapping[str, str], window: str) -> WindowSeen | None:
     used = _number(headers.get(f"x-codex-{window}-used-percent"))
     minutes = _number(headers.get(f"x-codex-{window}-window-minutes"))
-    if used is None or minutes is None or minutes <= 0:
+    if used is None or minutes is None or not _is_plausible(used, minutes):
         return None
     return WindowSeen(
         window, _percent(used), minutes * 60, _instant(_number(headers.get(f"x-codex-{window}-reset-at")))
@@ -69,7 +71,7 @@ def read_event(data: bytes) -> tuple[WindowSeen, ...]:
     """The windows of an event; none when it cannot be read or is about the quota of a particular model."""
     try:
         event = msgspec.json.decode(data, type=RateLimitsEvent)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
     if any(name not in (None, "codex") for name in (event.limit_id, event.metered_limit_name, event.limit_name)):
         return ()
@@ -78,7 +80,7 @@ def read_event(data: bytes) -> tuple[WindowSeen, ...]:
     return tuple(
         WindowSeen(name, _percent(w.used_percent), w.window_minutes * 60, _instant(w.reset_at or w.resets_at))
         for name, w in by_name
-        if w is not None and w.window_minutes > 0
+        if w is not None and _is_plausible(w.used_percent, w.window_minutes)
     )
 
 
@@ -89,8 +91,13 @@ def _number(text: str | None) -> float | None:
         return None
 
 
+def _is_plausible(used_percent: float, minutes: float) -> bool:
+    """Whether the numbers can be meant. NaN compares false, so it never is; and no number is read as zero."""
+    return 0 <= used_percent < inf and 0 < minutes <= WINDOW_MINUTES_MAX
+
+
 def _percent(value: float) -> float:
-    return min(100.0, max(0.0, value))
+    return min(100.0, value)
 
 
 def _instant(epoch_s: float | None) -> datetime | None:

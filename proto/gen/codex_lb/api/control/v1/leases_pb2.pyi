@@ -481,10 +481,12 @@ class Continuity(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CLASS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     ANCHORS_FIELD_NUMBER: _builtins.int
     AFFINITY_KEYS_FIELD_NUMBER: _builtins.int
     IS_FULL_CONTEXT_FIELD_NUMBER: _builtins.int
+    kind: Global___ContinuityClass.ValueType
+    """The class."""
     is_full_context: _builtins.bool
     """True when the request holds everything needed to be served elsewhere."""
     @_builtins.property
@@ -498,13 +500,14 @@ class Continuity(_message.Message):
     def __init__(
         self,
         *,
+        kind: Global___ContinuityClass.ValueType = ...,
         anchors: _abc.Iterable[Global___Anchor] | None = ...,
         affinity_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         is_full_context: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity_keys", b"affinity_keys", "anchors", b"anchors", "class", b"class", "is_full_context", b"is_full_context"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity_keys", b"affinity_keys", "anchors", b"anchors", "is_full_context", b"is_full_context", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
