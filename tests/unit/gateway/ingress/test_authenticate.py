@@ -1,0 +1,115 @@
+"""Who may spend the pool: a valid key when keys are on, else this machine and listed networks."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from codex_lb.gateway.errors import UnauthenticatedError
+from codex_lb.gateway.ingress.authenticate import authenticate
+from codex_lb.gateway.ingress.client_ip import Caller
+from codex_lb.gateway.leasing.policy import KeyPolicy, Policy
+from tests.support.clock import NOON
+
+GOOD, EXPIRED, DISABLED, UNTIL_NOON = "sk-clb-good", "sk-clb-expired", "sk-clb-disabled", "sk-clb-until-noon"
+LOCAL = Caller(ip_address("127.0.0.1"), ip_address("127.0.0.1"), is_local=True)
+
+
+def key(name: str, *, enabled: bool = True, expires_at: datetime | None = None) -> tuple[bytes, KeyPolicy]:
+    return hashlib.sha256(name.encode()).digest(), KeyPolicy(name, name, enabled, expires_at, frozenset())
+
+
+def policy(*, keys_on: bool, networks: tuple[str, ...] = ()) -> Policy:
+    keys = (
+        key(GOOD, expires_at=NOON + timedelta(days=1)),
+        key(EXPIRED, expires_at=NOON - timedelta(seconds=1)),
+        key(UNTIL_NOON, expires_at=NOON),
+        key(DISABLED, enabled=False),
+    )
+    return Policy(
+        history_id="h",
+        api_key_auth_enabled=keys_on,
+        unauthenticated_client_networks=tuple(ip_network(n) for n in networks),
+        keys=dict(keys),
+    )
+
+
+def remote(peer: str, *, client: str | None = None) -> Caller:
+    return Caller(ip_address(peer), ip_address(client or peer), is_local=False)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "Bearer   "])
+@pytest.mark.parametrize("caller", [LOCAL, remote("203.0.113.7")])
+def test_a_valid_key_pays_from_wherever_it_comes(scheme: str, caller: Caller) -> None:
+    paying = authenticate(policy(keys_on=True), caller, (scheme + GOOD).encode(), now=NOON)
+
+    assert paying is not None
+    assert paying.api_key_id == GOOD
+
+
+@pytest.mark.parametrize(
+    ("authorization", "said"),
+    [
+        ("", "Missing API key"),
+        ("Bearer", "Missing API key"),
+        ("Bearer ", "Missing API key"),
+        (GOOD, "Missing API key"),
+        (f"Basic {GOOD}", "Missing API key"),
+        (f"Bearer\t{GOOD}", "Missing API key"),
+        ("Bearer sk-clb-unknown", "Invalid API key"),
+        (f"Bearer {GOOD} {GOOD}", "Invalid API key"),
+        (f"Bearer {GOOD.upper()}", "Invalid API key"),
+        (f"Bearer {DISABLED}", "Invalid API key"),
+        (f"Bearer {EXPIRED}", "expired"),
+        (f"Bearer {UNTIL_NOON}", "expired"),
+        ("Bearer \xff\xfe", "Invalid API key"),
+    ],
+)
+@pytest.mark.parametrize("caller", [LOCAL, remote("192.168.1.5")])
+def test_with_keys_on_nobody_passes_without_one(authorization: str, said: str, caller: Caller) -> None:
+    with pytest.raises(UnauthenticatedError, match=said):
+        authenticate(
+            policy(keys_on=True, networks=("192.168.1.0/24",)), caller, authorization.encode("latin-1"), now=NOON
+        )
+
+
+@pytest.mark.parametrize("authorization", [b"", b"Bearer anything", f"Bearer {GOOD}".encode(), b"Basic x"])
+def test_with_keys_off_this_machine_passes_and_a_key_means_nothing(authorization: bytes) -> None:
+    assert authenticate(policy(keys_on=False), LOCAL, authorization, now=NOON) is None
+
+
+def test_with_keys_off_a_stranger_is_told_what_to_do_even_with_a_good_key() -> None:
+    with pytest.raises(UnauthenticatedError, match="CODEX_LB_PROXY_UNAUTHENTICATED_CLIENT_CIDRS"):
+        authenticate(policy(keys_on=False), remote("203.0.113.7"), f"Bearer {GOOD}".encode(), now=NOON)
+
+
+@pytest.mark.parametrize(
+    ("peer", "passes"),
+    [("192.168.1.5", True), ("192.168.2.5", False), ("2001:db8::7", True), ("2001:db9::7", False)],
+)
+def test_with_keys_off_a_listed_network_passes(peer: str, passes: bool) -> None:
+    listed = policy(keys_on=False, networks=("192.168.1.0/24", "2001:db8::/32"))
+
+    if passes:
+        assert authenticate(listed, remote(peer), b"", now=NOON) is None
+    else:
+        with pytest.raises(UnauthenticatedError):
+            authenticate(listed, remote(peer), b"", now=NOON)
+
+
+def test_a_network_is_that_of_the_socket_and_not_of_a_header() -> None:
+    with pytest.raises(UnauthenticatedError):
+        authenticate(
+            policy(keys_on=False, networks=("192.168.1.0/24",)),
+            remote("203.0.113.7", client="192.168.1.5"),
+            b"",
+            now=NOON,
+        )
+
+
+def test_a_caller_without_an_address_is_a_stranger() -> None:
+    with pytest.raises(UnauthenticatedError):
+        authenticate(policy(keys_on=False), Caller(None, None, is_local=False), b"", now=NOON)
