@@ -56,3 +56,11 @@ async def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
     async with open_database(f"sqlite+aiosqlite:///{tmp_path / 'store.db'}") as store:
         with pytest.raises(StoreUnavailableError, match="not a database"):
             await store.ping()
+
+
+async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreUnavailableError, match=str(tmp_path / "file")):
+        async with open_database(f"sqlite+aiosqlite:///{tmp_path / 'file' / 'store.db'}"):
+            pytest.fail("it opened")

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from codex_lb.control.errors import InvalidDatabaseUrlError
 from codex_lb.control.store import postgresql, sqlite
 from codex_lb.control.store.news import Sieve
-from codex_lb.control.store.transaction import Transaction
+from codex_lb.control.store.transaction import Transaction, answers
 from codex_lb.control.store.unit_of_work import SqlUnitOfWork
 
 
@@ -29,9 +29,10 @@ class DatabaseOptions:
 
 @asynccontextmanager
 async def open_database(url: str, options: DatabaseOptions = DatabaseOptions()) -> AsyncIterator[Database]:
-    """Does not wait for the database to answer: `ping` does. Raises InvalidDatabaseUrlError."""
+    """Does not wait for the database to answer: `ping` does. Raises InvalidDatabaseUrlError or StoreUnavailableError."""
     parsed = database_url(url)
-    reading, writing = _engines(parsed, options)
+    with answers():  # a folder that cannot be made is a database that cannot be used
+        reading, writing = _engines(parsed, options)
     try:
         yield Database(reading, writing)
     finally:

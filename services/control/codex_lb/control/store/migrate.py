@@ -93,7 +93,8 @@ def head_revision() -> str:
 async def _alone(url: URL) -> AsyncIterator[AsyncConnection]:
     """A transaction that no other migrator can be in at the same time."""
     if url.get_backend_name() == "sqlite":
-        sqlite.prepare(sqlite.file_of(url))
+        with answers():
+            sqlite.prepare(sqlite.file_of(url))
     async with _connected(_migrator(url)) as connection:
         if url.get_backend_name() == "postgresql":  # SQLite's lock is that its transaction is IMMEDIATE
             await connection.execute(text(f"SET LOCAL lock_timeout = {int(LOCK_WAIT_MAX_S * 1000)}"))
