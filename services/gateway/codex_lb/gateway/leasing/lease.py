@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum, auto
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.gateway.outcome import Outcome, Usage
 from codex_lb.gateway.upstream.quota import WindowSeen
+
+
+class Work(Enum):
+    """What a lease is for."""
+
+    TURN = auto()
+    COMPACTION = auto()
+    TRANSCRIPTION = auto()
+    FILE = auto()
+    CODEX_CONTROL = auto()
+    IMAGE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,7 @@ class Wanted:
     wait_max_s: float
     preferred_account_id: str = ""  # whose upstream state the turn refers to
     is_bound: bool = False  # nobody else will do
+    work: Work = Work.TURN
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,7 @@ class TurnEnd:
     account_id: str = ""
     attempts: int = 0
     api_key_id: str = ""
+    work: Work = Work.TURN
     route: str = ""
     transport: str = ""
     requested_model: str = ""

@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
-from codex_lb.gateway.leasing.lease import Lease, LeaseEnd, Timings, TurnEnd, Wanted
+from codex_lb.gateway.leasing.lease import Lease, LeaseEnd, Timings, TurnEnd, Wanted, Work
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Fault, Limited, Outcome, Rejected, Usage
 from codex_lb.gateway.upstream.quota import WindowSeen
 
@@ -27,6 +27,14 @@ OUTCOME: dict[type[Outcome], pb.Outcome.ValueType] = {
     Broken: pb.OUTCOME_BROKEN,
     Abandoned: pb.OUTCOME_CANCELLED,
 }
+WORK = {
+    Work.TURN: pb.WORK_KIND_TURN,
+    Work.COMPACTION: pb.WORK_KIND_COMPACTION,
+    Work.TRANSCRIPTION: pb.WORK_KIND_TRANSCRIPTION,
+    Work.FILE: pb.WORK_KIND_FILE,
+    Work.CODEX_CONTROL: pb.WORK_KIND_CODEX_CONTROL,
+    Work.IMAGE: pb.WORK_KIND_IMAGE,
+}
 USER_AGENT_CHARS_MAX = 120
 
 
@@ -36,7 +44,7 @@ def acquire(acquire_id: int, wanted: Wanted) -> pb.Acquire:
         acquire_id=acquire_id,
         turn_id=wanted.turn_id,
         attempt=wanted.attempt,
-        work=pb.WORK_KIND_TURN,
+        work=WORK[wanted.work],
         model=wanted.model,
         service_tier=wanted.service_tier,
         api_key_id=wanted.api_key_id,
@@ -120,7 +128,7 @@ def report(end: TurnEnd) -> pb.TurnReport:
         account_id=end.account_id,
         attempts=end.attempts,
         api_key_id=end.api_key_id,
-        work=pb.WORK_KIND_TURN,
+        work=WORK[end.work],
         route=end.route,
         transport=end.transport,
         requested_model=end.requested_model,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
+from yarl import URL
 
 from codex_lb.gateway.outcome import Blame, Fault
 from codex_lb.gateway.upstream.headers import Header
@@ -53,8 +54,17 @@ class UpstreamAnswer(Protocol):
 class UpstreamHttp(Protocol):
     """Sends requests."""
 
+    def request(
+        self, method: str, path: str, *, headers: list[Header], body: bytes
+    ) -> AbstractAsyncContextManager[UpstreamAnswer]:
+        """Sends a request; leaving the context ends the answer, wherever it is. Raises BrokenConnectionError.
+
+        The path, with its query, travels as it is: whoever puts a client's words into it has quoted them.
+        """
+        ...
+
     def post(self, path: str, *, headers: list[Header], body: bytes) -> AbstractAsyncContextManager[UpstreamAnswer]:
-        """Sends a request; leaving the context ends the answer, wherever it is. Raises BrokenConnectionError."""
+        """The same for a POST."""
         ...
 
 
@@ -93,16 +103,21 @@ class AiohttpUpstream:
         self._session = session
         self._base_url = base_url
 
+    def post(self, path: str, *, headers: list[Header], body: bytes) -> AbstractAsyncContextManager[UpstreamAnswer]:
+        return self.request("POST", path, headers=headers, body=body)
+
     @asynccontextmanager
-    async def post(self, path: str, *, headers: list[Header], body: bytes) -> AsyncIterator[UpstreamAnswer]:
+    async def request(
+        self, method: str, path: str, *, headers: list[Header], body: bytes
+    ) -> AsyncIterator[UpstreamAnswer]:
         """Sends a request and waits for the status line."""
-        data: bytes | AsyncIterator[bytes] = body
+        data: bytes | AsyncIterator[bytes] | None = body or None
         if len(body) > SLICE_BYTES:
             headers = [*headers, ("content-length", str(len(body)))]
             data = slices(body)
         try:
-            response = await self._session.post(
-                self._base_url + path, data=data, headers=headers, allow_redirects=False
+            response = await self._session.request(
+                method, URL(self._base_url + path, encoded=True), data=data, headers=headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise BrokenConnectionError(unreached(error)) from error
