@@ -26,6 +26,7 @@ import anyio
 import grpc.aio
 import httpx
 
+from codex_lb.allinone.data_dir import socket_path
 from codex_lb.api.admin.v1 import account_service_pb2 as pb
 from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
 from codex_lb.api.admin.v1.system_service_pb2 import GetStatusRequest, GetStatusResponse
@@ -93,6 +94,10 @@ class Program:
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal."""
         self._started().send_signal(number)
+
+    async def says(self, text: str, *, within_s: float = WITHIN_S) -> None:
+        """Returns once it has written this."""
+        await until(lambda: text in self.log, within_s=within_s, what=repr(text), log=self)
 
     async def ended(self, *, within_s: float = WITHIN_S) -> int:
         """Its exit code, once it has ended. Raises SystemFailedError when it goes on."""
@@ -279,9 +284,14 @@ class System:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             return connection.execute(sql, parameters).fetchall()
 
-    async def run(self, *arguments: str, stdin: bytes = b"") -> Ran:
+    def change(self, sql: str) -> None:
+        """Writes to the database behind the product's back; only while control is stopped."""
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            connection.execute(sql)
+
+    async def run(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
         """Runs another `codex-lb …` with the same settings, such as `admin accounts list`."""
-        return await run_program(arguments, self.environment, self.data_dir.parent, stdin=stdin)
+        return await run_program(arguments, {**self.environment, **(env or {})}, self.data_dir.parent, stdin=stdin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +328,7 @@ async def start_all_in_one(
     base_url = f"http://127.0.0.1:{port}"
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(
-            open_channel(f"unix:{data_dir}/control.sock", tls_ca_file=None, service_token=None)
+            open_channel(f"unix:{socket_path(data_dir)}", tls_ca_file=None, service_token=None)
         )
         client = await stack.enter_async_context(http_client(base_url))
         stack.push_async_callback(program.end)

@@ -16,7 +16,7 @@ from rich.text import Text
 from codex_lb.allinone.admin.client import local, open_admin, remote
 from codex_lb.allinone.data_dir import owner_of
 from codex_lb.allinone.failures import sentence_of
-from codex_lb.allinone.process import run
+from codex_lb.allinone.process import run_once
 from codex_lb.allinone.settings import AdminSettings, AllInOneSettings
 from codex_lb.allinone.terminal import console
 from codex_lb.api.admin.v1.system_service_pb2 import GetStatusRequest
@@ -55,7 +55,7 @@ STYLES = {Verdict.GOOD: "green", Verdict.NOTE: "yellow", Verdict.BAD: "bold red"
 def check(data_dir: Path | None) -> bool:
     """Prints what every check found; whether nothing is wrong."""
     findings: dict[str, Finding] = {}
-    run(lambda: look_at_everything(data_dir, findings))
+    run_once(lambda: look_at_everything(data_dir, findings))
     table = Table.grid(padding=(0, 2))
     for name, finding in findings.items():
         table.add_row(Text(finding.verdict, style=STYLES[finding.verdict]), name, Text(finding.text, style="dim"))

@@ -95,14 +95,15 @@ def open_socket_folder(data_dir: Path) -> Iterator[None]:
     """
     path = socket_path(data_dir)
     if path.parent != data_dir.absolute():
-        _make_private(path.parent)
+        make_private(path.parent)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
+    """Creates the folder if it is not there. Raises DataDirError when it is not ours alone."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()

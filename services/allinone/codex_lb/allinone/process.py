@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import uvloop
 
 from codex_lb.allinone.settings import ProcessSettings
-from codex_lb.kit.logging import configure_logging
+from codex_lb.kit.logging import LogFormat, configure_logging
 from codex_lb.kit.service import Stop
 from codex_lb.kit.signals import stop_on_signals
 
@@ -21,15 +21,18 @@ def run_until_stopped(settings: ProcessSettings, work: Callable[[Stop], Awaitabl
         async with stop_on_signals(stop):
             await work(stop)
 
-    configure_logging(settings.log_format, settings.log_level)
-    run(main)
+    _run(main, settings.log_format, settings.log_level)
 
 
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Runs `main` on the loop that the product runs on."""
+def run_once(main: Callable[[], Awaitable[None]]) -> None:
+    """Runs a command that says itself what it does; the log has only what is not well."""
+    _run(main, "text", "WARNING")
 
+
+def _run(main: Callable[[], Awaitable[None]], log_format: LogFormat, log_level: str) -> None:
     async def awaited() -> None:
         await main()
 
+    configure_logging(log_format, log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(awaited())

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from codex_lb.allinone.data_dir import claimed, open_socket_folder, socket_path
-from codex_lb.allinone.process import run, run_until_stopped
+from codex_lb.allinone.process import run_once, run_until_stopped
 from codex_lb.allinone.settings import ProcessSettings
 from codex_lb.allinone.terminal import console
 from codex_lb.kit.clock import SystemClock
@@ -82,7 +82,7 @@ def migrate(data_dir: Path | None) -> None:
     with ExitStack() as claim:
         if settings.database.startswith("sqlite"):
             claim.enter_context(claimed(folder))
-        run(bring_up_to_date)
+        run_once(bring_up_to_date)
 
 
 def _run(services: Sequence[Service], *, drain_s: float, on_ready: Callable[[], None] | None = None) -> None:

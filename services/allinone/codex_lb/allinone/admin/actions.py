@@ -16,7 +16,7 @@ from codex_lb.allinone.admin.commands import Where
 from codex_lb.allinone.admin.files import batches, read_files
 from codex_lb.allinone.admin.names import id_of, label_of, resolve
 from codex_lb.allinone.admin.tables import accounts_table, import_table, status_name, status_view, words
-from codex_lb.allinone.process import run
+from codex_lb.allinone.process import run_once
 from codex_lb.allinone.settings import AdminSettings
 from codex_lb.allinone.terminal import console
 from codex_lb.api.admin.v1 import account_service_pb2 as pb
@@ -154,7 +154,7 @@ def _with_admin(where: Where, work: Callable[[Admin], Awaitable[None]]) -> None:
         async with open_admin(_address(where)) as admin:
             await work(admin)
 
-    run(connected)
+    run_once(connected)
 
 
 def _address(where: Where) -> Address:

@@ -1,0 +1,144 @@
+"""`codex-lb admin` against a running product."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.support.system import System, a_turn, run_program, settings_for
+from tests.support.upstream import Upstream, limit
+
+
+async def test_an_import_takes_files_folders_and_standard_input_at_once(system: System, tmp_path: Path) -> None:
+    folder = tmp_path / "logins"
+    folder.mkdir()
+    people = [await system.upstream.add_account(name) for name in ("ada", "alan", "grace", "hedy")]
+    for account in people[:2]:
+        (folder / f"{account.name}.json").write_bytes(account.auth_json)
+    (folder / "notes.txt").write_text("not a login")
+    (tmp_path / "auth.json").write_bytes(people[2].auth_json)
+
+    imported = await system.run(
+        "admin", "accounts", "import", str(folder), str(tmp_path / "auth.json"), "-", stdin=people[3].auth_json
+    )
+
+    assert imported.code == 0
+    assert imported.out.count("added") == 4
+    assert [account.email for account in await system.all_accounts()] == [account.email for account in people]
+
+
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(system: System) -> None:
+    account = await system.upstream.add_account("ada")
+
+    tried = await system.run("admin", "accounts", "import", "-", "--dry-run", stdin=account.auth_json)
+
+    assert tried.code == 0
+    assert "would be added" in tried.out
+    assert await system.all_accounts() == []
+
+
+async def test_a_file_that_is_no_login_is_rejected_by_field_and_the_others_are_added(
+    system: System, tmp_path: Path
+) -> None:
+    account = await system.upstream.add_account("ada")
+    (tmp_path / "good.json").write_bytes(account.auth_json)
+    (tmp_path / "bad.json").write_text('{"tokens": {"id_token": "x"}}')
+
+    imported = await system.run("admin", "accounts", "import", str(tmp_path))
+
+    assert imported.code == 1
+    assert "tokens.access_token is missing" in imported.out
+    assert [known.email for known in await system.all_accounts()] == [account.email]
+
+
+async def test_a_file_that_is_not_there_is_one_sentence(system: System) -> None:
+    imported = await system.run("admin", "accounts", "import", "nowhere.json")
+
+    assert imported.code == 1
+    assert imported.err.startswith("codex-lb: There is no file nowhere.json.")
+
+
+async def test_an_account_is_paused_resumed_and_deleted_by_its_email(system: System) -> None:
+    [ada, alan] = await system.add("ada", "alan")
+
+    paused = await system.run("admin", "accounts", "pause", ada.email)
+    resumed = await system.run("admin", "accounts", "resume", ada.email.upper())
+    asked = await system.run("admin", "accounts", "delete", ada.email)
+    deleted = await system.run("admin", "accounts", "delete", ada.email, "--yes", "--with-history")
+
+    assert (paused.out, resumed.out) == (f"{ada.email}: paused\n", f"{ada.email}: active\n")
+    assert asked.code == 2
+    assert "say --yes" in asked.err
+    assert deleted.out == f"{ada.email}: deleted\n"
+    assert [account.email for account in await system.all_accounts()] == [alan.email]
+
+
+async def test_all_that_upstream_refused_are_reactivated_and_the_paused_are_not(system: System) -> None:
+    [ada, alan] = await system.add("ada", "alan")
+    await system.run("admin", "accounts", "pause", alan.email)
+    await system.upstream.script("ada", limit(resets_in_s=600))
+    await system.client.post("/v1/responses", json=a_turn())
+    await system.settled(turns=1)
+
+    reactivated = await system.run("admin", "accounts", "reactivate", "--all")
+    again = await system.run("admin", "accounts", "reactivate", "--all")
+    unclear = await system.run("admin", "accounts", "reactivate")
+
+    assert reactivated.out == f"{ada.email}: active\n"
+    assert again.out == "Nothing to do: no account is refused by upstream.\n"
+    assert unclear.code == 2
+
+
+async def test_a_step_that_control_refuses_is_its_sentence(system: System) -> None:
+    [ada] = await system.add("ada")
+
+    refused = await system.run("admin", "accounts", "resume", ada.email)
+
+    assert refused.code == 1
+    assert refused.err == "codex-lb: The account is not paused, but active.\n"
+
+
+async def test_scripts_get_the_admin_apis_json(system: System) -> None:
+    [ada] = await system.add("ada")
+
+    listed = await system.run("admin", "accounts", "list", "--json")
+    status = await system.run("admin", "status", "--json")
+
+    [account] = json.loads(listed.out)
+    assert (account["email"], account["status"]) == (ada.email, "ACCOUNT_STATUS_ACTIVE")
+    assert json.loads(status.out)["accountsByStatus"]["active"] == 1
+
+
+async def test_an_empty_pool_says_how_to_fill_it(system: System) -> None:
+    listed = await system.run("admin", "accounts", "list")
+
+    assert listed.code == 0
+    assert "The pool is empty. Import an account:" in listed.out
+
+
+async def test_no_secret_reaches_the_terminal_or_the_log(system: System) -> None:
+    account = await system.upstream.add_account("ada")
+
+    imported = await system.run("admin", "accounts", "import", "-", stdin=account.auth_json)
+    listed = await system.run("admin", "accounts", "list", "--json")
+
+    written = imported.out + imported.err + listed.out + system.log
+    assert account.access_token not in written
+    assert account.refresh_token not in written
+
+
+async def test_without_control_it_says_how_to_start_it(upstream: Upstream, tmp_path: Path) -> None:
+    nobody = await run_program(["admin", "status"], settings_for(upstream, tmp_path / "data"), tmp_path)
+
+    assert nobody.code == 1
+    assert nobody.err.startswith("codex-lb: control is not running: nobody listens on")
+    assert "Start it with `codex-lb`" in nobody.err
+
+
+async def test_a_server_that_is_not_there_is_named(upstream: Upstream, tmp_path: Path) -> None:
+    env = settings_for(upstream, tmp_path)
+
+    nobody = await run_program(["admin", "status", "--server", "127.0.0.1:1"], env, tmp_path)
+
+    assert nobody.code == 1
+    assert nobody.err.startswith("codex-lb: control is not reachable at 127.0.0.1:1.")

@@ -1,0 +1,73 @@
+"""What `codex-lb serve` says when it serves, and when it stops."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from codex_lb.allinone.banner import Serving, Voice, farewell, url_of
+
+ADMIN = "codex-lb admin"
+
+
+def said(serving: Serving) -> str:
+    written = io.StringIO()
+    Voice(Console(file=written, width=160), admin_command=ADMIN).serving(serving)
+    return written.getvalue()
+
+
+def test_the_banner_says_address_data_accounts_and_how_to_point_clients_at_it() -> None:
+    text = said(Serving("127.0.0.1", 2455, Path("/home/me/.codex-lb"), accounts=3))
+
+    assert re.search("Address +http://127.0.0.1:2455 *\n", text)
+    assert "/home/me/.codex-lb" in text
+    assert 'base_url = "http://127.0.0.1:2455/backend-api/codex"' in text
+    assert 'base_url = "http://127.0.0.1:2455/v1"' in text
+    assert "codex-lb admin accounts list" in text
+    assert "import" not in text
+
+
+def test_with_an_empty_pool_the_next_step_is_to_import_an_account() -> None:
+    text = said(Serving("127.0.0.1", 2455, Path("/data"), accounts=0))
+
+    assert "none yet" in text
+    assert "codex-lb admin accounts import ~/.codex/auth.json" in text
+
+
+def test_who_listens_for_other_machines_is_told_that_they_are_refused() -> None:
+    text = said(Serving("0.0.0.0", 2455, Path("/data"), accounts=1))
+
+    assert "Other machines can connect, and are refused" in text
+    assert "CODEX_LB_PROXY_UNAUTHENTICATED_CLIENT_CIDRS" in text
+    assert "CIDRS" not in said(Serving("127.0.0.1", 2455, Path("/data"), accounts=1))
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://127.0.0.1:80"),
+        ("::1", "http://[::1]:80"),
+        ("192.0.2.7", "http://192.0.2.7:80"),
+        ("localhost", "http://localhost:80"),
+    ],
+)
+def test_the_address_shown_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
+    assert url_of(host, 80) == url
+
+
+@pytest.mark.parametrize(
+    ("turns", "within_s", "text"),
+    [
+        (0, 1800, "Stopping."),
+        (1, 1800, "One turn runs and has up to 30 minutes to finish. Press Ctrl-C again to end at once."),
+        (3, 45, "3 turns run and have up to 45 seconds to finish. Press Ctrl-C again to end at once."),
+    ],
+)
+def test_a_stop_says_what_it_waits_for(turns: int, within_s: float, text: str) -> None:
+    assert farewell(turns, within_s=within_s) == text
