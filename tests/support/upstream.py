@@ -163,8 +163,8 @@ class Upstream:
     ) -> None:
         """Replaces what the account does with the next requests of this kind; without ``then`` it answers well again.
 
-        Kinds: responses, warmup, handshake, models, usage, token, or ANY. The account may be ANY: its steps are played
-        by whichever account has none of its own.
+        Kinds: responses, warmup, handshake, models, usage, token, transcribe, files, codex_control, or ANY. The account
+        may be ANY: its steps are played by whichever account has none of its own.
         """
         await self._post("script", _NOTHING, account=account, steps=steps, then=then, kind=kind)
 

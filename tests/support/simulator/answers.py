@@ -10,11 +10,21 @@ from typing import Final, assert_never
 import msgspec
 
 from tests.support.simulator.ciphertext import seal
-from tests.support.simulator.prompts import CallCustomTool, CallTool, Compact, JsonObject, Say, Wish
+from tests.support.simulator.prompts import CallCustomTool, CallTool, Compact, Draw, JsonObject, Say, Wish
 from tests.support.simulator.tokens import REASONING_TOKENS, Cost, count
 
 _ARGUMENTS_DELTA_CHARS: Final = 12
 _SUMMARY: Final = "**Simulating thought**"
+_PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+_IMAGE_USAGE: Final = {
+    "image_gen": {
+        "input_tokens": 11,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": 11},
+        "output_tokens": 272,
+        "output_tokens_details": {"image_tokens": 272, "text_tokens": 0},
+        "total_tokens": 283,
+    }
+}
 _SUMMARY_PART: Final = {"type": "summary_text", "text": _SUMMARY}
 
 _encoder: Final = msgspec.json.Encoder()
@@ -59,6 +69,8 @@ def build(
     said = _answer(output, wish)
     cost = Cost(input_tokens, cached_tokens, count(said) + REASONING_TOKENS * reasons, REASONING_TOKENS * reasons)
     done = {**envelope, "status": "completed", "completed_at": now, "usage": cost.as_json()}
+    if isinstance(wish, Draw):
+        done["tool_usage"] = _IMAGE_USAGE
     output.add("response.completed", response=done)
     return Answer(str(envelope["id"]), output.events, envelope, cost, output.items)
 
@@ -179,6 +191,9 @@ def _answer(output: _Output, wish: Wish) -> str:
             output.begin(item)
             output.finish(item)
             return str(item["encrypted_content"])
+        case Draw(tool=tool, partial_images=partial_images):
+            _draw(output, tool, partial_images)
+            return ""
         case _:
             assert_never(wish)
 
@@ -221,6 +236,24 @@ def _call_custom(output: _Output, name: str, given: str) -> None:
     place = {"item_id": item["id"], "output_index": len(output.items)}
     output.add("response.custom_tool_call_input.done", **place, input=given)
     output.finish({**item, "status": "completed", "input": given})
+
+
+def _draw(output: _Output, tool: JsonObject, partial_images: int) -> None:
+    item: JsonObject = {"id": output.new_id("ig_"), "type": "image_generation_call", "status": "in_progress"}
+    look = {
+        "background": tool.get("background") or "opaque",
+        "output_format": tool.get("output_format") or "png",
+        "quality": tool.get("quality") or "high",
+        "size": "1024x1024" if tool.get("size") in (None, "auto") else tool["size"],
+    }
+    place = {"item_id": item["id"], "output_index": len(output.items)}
+    output.begin(item)
+    output.add("response.image_generation_call.in_progress", **place)
+    output.add("response.image_generation_call.generating", **place)
+    for n in range(partial_images):
+        kind = "response.image_generation_call.partial_image"
+        output.add(kind, **place, partial_image_index=n, partial_image_b64=_PIXEL, **look)
+    output.finish({**item, "status": "completed", "revised_prompt": "a revised prompt", "result": _PIXEL, **look})
 
 
 def _words(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from tests.support.simulator import faults
 from tests.support.simulator.accounts import Accounts
 from tests.support.simulator.bodies import BODY_BYTES_MAX
 from tests.support.simulator.control import Control
+from tests.support.simulator.echoes import Echoes
 from tests.support.simulator.gate import Gate
 from tests.support.simulator.journal import Journal, Recording
 from tests.support.simulator.lines import Lines
@@ -17,9 +18,15 @@ from tests.support.simulator.reception import Reception
 from tests.support.simulator.responses import Responses
 from tests.support.simulator.signin import SignIn
 from tests.support.simulator.turn import Turns
+from tests.support.simulator.uploads import Uploads
 from tests.support.simulator.websocket import Sockets
 
 _RESPONSES: Final = "/backend-api/codex/responses"
+_ECHOED: Final = (
+    "codex/thread/goal/get", "codex/thread/goal/set", "codex/thread/goal/clear", "codex/analytics-events/events",
+    "codex/memories/trace_summarize", "codex/safety/arc", "codex/alpha/search", "codex/agent-identities/jwks",
+    "wham/agent-identities/jwks",
+)  # fmt: skip
 
 
 def build_app() -> web.Application:
@@ -33,6 +40,8 @@ def build_app() -> web.Application:
     turns = Turns(accounts, journal, gate)
     sign_in = SignIn(reception, issuer, accounts, journal)
     pages = Pages(reception, journal)
+    uploads = Uploads(reception)
+    echo = reception.recorded("codex_control", Echoes(reception).echo)
     recorded = reception.recorded
 
     app = web.Application(client_max_size=BODY_BYTES_MAX)
@@ -42,6 +51,10 @@ def build_app() -> web.Application:
             web.get(_RESPONSES, recorded("handshake", Sockets(reception, turns, journal).open), allow_head=False),
             web.get("/backend-api/codex/models", recorded("models", pages.models), allow_head=False),
             web.get("/backend-api/wham/usage", recorded("usage", pages.usage), allow_head=False),
+            web.post("/backend-api/transcribe", recorded("transcribe", uploads.transcribe)),
+            web.post("/backend-api/files", recorded("files", uploads.create)),
+            web.post("/backend-api/files/{file_id}/uploaded", recorded("files", uploads.uploaded)),
+            *(web.route("*", f"/backend-api/{path}", echo) for path in _ECHOED),
             web.post("/oauth/token", recorded("token", sign_in.token)),
             web.get("/oauth/authorize", recorded("authorize", sign_in.authorize), allow_head=False),
             web.post("/api/accounts/deviceauth/usercode", recorded("device", sign_in.device_code)),
@@ -54,6 +67,6 @@ def build_app() -> web.Application:
 
 
 async def _unknown(request: web.Request, recording: Recording) -> web.StreamResponse:
-    """Not spoken (yet): compact, transcribe, files."""
+    """Nothing that upstream offers."""
     recording.body = await request.read()
     raise faults.RefusedError(faults.detail("Not Found", 404))

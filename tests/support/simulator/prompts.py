@@ -46,7 +46,15 @@ class Compact:
     """The conversation so far as one opaque item."""
 
 
-Wish = Say | CallTool | CallCustomTool | Compact
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """An image, shown this often before it is done."""
+
+    tool: JsonObject
+    partial_images: int = 0
+
+
+Wish = Say | CallTool | CallCustomTool | Compact | Draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +81,24 @@ def read(body: JsonObject) -> Prompt:
             calls.append(CallCustomTool(*_named(value)))
         else:
             markers[name] = value
+    tool = _drawing_tool(body)
+    if tool is not None and "say" not in markers:
+        partial_images = tool.get("partial_images")
+        wish: Wish = Draw(tool, partial_images if isinstance(partial_images, int) else 0)
+        return Prompt(wish, do=markers.get("do"))
     outputs = [item for item in after if str(item.get("type", "")).endswith("_call_output")]
     wish = calls[len(outputs)] if len(outputs) < len(calls) else Say(_text(body, said, markers, outputs))
     tokens = markers.get("tokens")
     return Prompt(wish, do=markers.get("do"), input_tokens=int(tokens) if tokens else None)
+
+
+def _drawing_tool(body: JsonObject) -> JsonObject | None:
+    """The image tool, if the request insists on it."""
+    if body.get("tool_choice") != {"type": "image_generation"}:
+        return None
+    tools = body.get("tools")
+    given = tools if isinstance(tools, list) else []
+    return next((t for t in given if isinstance(t, dict) and t.get("type") == "image_generation"), None)
 
 
 def input_items(body: JsonObject) -> list[JsonObject]:

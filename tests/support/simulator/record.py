@@ -6,7 +6,7 @@ import msgspec
 
 Kind = Literal[
     "responses", "warmup", "handshake", "models", "usage", "token", "authorize", "device", "compact", "transcribe",
-    "files", "unknown",
+    "files", "codex_control", "unknown",
 ]  # fmt: skip
 Ended = Literal["complete", "refused", "cut", "client_gone"]
 JsonObject = dict[str, Any]  # tests look into bodies; nobody else does
@@ -105,6 +105,17 @@ class Credits(msgspec.Struct, kw_only=True):
     has_credits: bool = False
     unlimited: bool = False
     balance: str | None = None
+
+
+class Echo(msgspec.Struct, kw_only=True):
+    """What a small Codex endpoint was asked; the body's bytes are Latin-1."""
+
+    account: str
+    method: str
+    target: str
+    content_type: str | None
+    accept: str | None
+    body: str
 
 
 class Login(msgspec.Struct, kw_only=True):

@@ -14,6 +14,10 @@ _UNSUPPORTED: Final = (
 _LEAKED: Final = re.compile(
     r"x-forwarded-.*|forwarded|cookie|x-real-ip|true-client-ip|via|cf-connecting-ip|proxy-.*|x-codex-lb-.*"
 )
+_USUAL: Final = re.compile(
+    r"authorization|chatgpt-account-id|user-agent|x-openai-.*|x-codex-.*"
+    r"|host|accept|accept-encoding|connection|content-type|content-length|transfer-encoding"
+)
 _OUR_KEY: Final = re.compile(r"\bsk-clb-")
 
 
@@ -22,6 +26,11 @@ def leaked_headers(headers: Mapping[str, str]) -> Iterator[str]:
     for name, value in headers.items():
         if _LEAKED.fullmatch(name.lower()) or _OUR_KEY.search(value):
             yield name.lower()
+
+
+def unusual_headers(headers: Mapping[str, str]) -> Iterator[str]:
+    """The headers that the firewall before uploads does not know."""
+    return (name.lower() for name in headers if not _USUAL.fullmatch(name.lower()))
 
 
 def refused(body: JsonObject, *, is_websocket: bool = False) -> str | None:
