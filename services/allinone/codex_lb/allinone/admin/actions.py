@@ -47,7 +47,8 @@ def list_accounts(where: Where, *, as_json: bool) -> None:
         if as_json:
             print_json([as_plain(account) for account in found])
         elif found:
-            console().print(accounts_table(found, now=datetime.now(UTC)))
+            terminal = console()
+            terminal.print(accounts_table(found, now=datetime.now(UTC), columns=terminal.width))
         else:
             console().print("The pool is empty. Import an account: codex-lb admin accounts import ~/.codex/auth.json")
 

@@ -15,7 +15,8 @@ from codex_lb.allinone.admin.names import id_of, label_of
 from codex_lb.api.admin.v1 import account_service_pb2 as pb
 from codex_lb.api.admin.v1.system_service_pb2 import GetStatusResponse
 
-BAR_CELLS = 8
+BAR_CELLS, BAR_CELLS_FEW = 8, 4
+WIDE_COLUMNS = 110  # what the table needs with everything in it
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
 UNITS_MIN = 1.95  # "90 min" says more than "2 h", and "120 min" less
 STALE_AFTER_S = 10 * MINUTE_S  # ten missed fetches of usage
@@ -35,22 +36,23 @@ ACTIONS = {
 }
 
 
-def accounts_table(accounts: Iterable[pb.Account], *, now: datetime) -> RenderableType:
-    """One line per account."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("Account", "Plan", "Status", "5 h", "Week", "Turns", "Seen", "Id"):
-        table.add_column(column, no_wrap=column not in ("Account", "Status"), overflow="fold")
+def accounts_table(accounts: Iterable[pb.Account], *, now: datetime, columns: int) -> RenderableType:
+    """Two lines per account; a terminal of few columns gets shorter bars, and only what decides who serves."""
+    is_wide = columns >= WIDE_COLUMNS
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2 if is_wide else 1, 0, 0))
+    for column in ("Account", "Plan", "Status", "5 h", "Week", *(("Turns", "Seen") if is_wide else ())):
+        table.add_column(column, overflow="fold")
     for account in accounts:
         windows = {window.window: window for window in account.windows}
+        cells = BAR_CELLS if is_wide else BAR_CELLS_FEW
+        label = Text(label_of(account))
         table.add_row(
-            label_of(account),
+            label.append(f"\n{id_of(account)}", style="dim") if is_wide else label,
             account.plan or "?",
             status_text(account, now=now),
-            window_text(windows.get("primary"), now=now),
-            window_text(windows.get("secondary") or windows.get("monthly"), now=now),
-            str(account.streams_in_use),
-            seen_text(account, now=now),
-            Text(id_of(account), style="dim"),
+            window_text(windows.get("primary"), now=now, cells=cells),
+            window_text(windows.get("secondary") or windows.get("monthly"), now=now, cells=cells),
+            *((str(account.streams_in_use), seen_text(account, now=now)) if is_wide else ()),
         )
     return table
 
@@ -66,18 +68,18 @@ def status_text(account: pb.Account, *, now: datetime) -> Text:
     return text
 
 
-def window_text(window: pb.AccountWindow | None, *, now: datetime) -> Text:
-    """How full a window is, as a bar and a number, and when it starts anew."""
+def window_text(window: pb.AccountWindow | None, *, now: datetime, cells: int) -> Text:
+    """How full a window is, as a bar and a number, and below it when it starts anew."""
     if window is None:
         return Text("–", style="dim")
     used = min(max(window.used_percent, 0.0), 100.0)
     style = "green" if used < 70 else "yellow" if used < 95 else "red"
-    filled = round(used / 100 * BAR_CELLS)
-    text = Text("█" * filled, style=style) + Text("░" * (BAR_CELLS - filled), style="dim") + f" {used:3.0f} %"
+    filled = round(used / 100 * cells)
+    text = Text("█" * filled, style=style).append("░" * (cells - filled), style="dim").append(f" {used:3.0f} %")
     if window.window == "monthly":
         text.append(" of a month", style="dim")
     if window.HasField("resets_at"):
-        text.append(f"  resets {ahead(window.resets_at, now=now)}", style="dim")
+        text.append(f"\nresets {ahead(window.resets_at, now=now)}", style="dim")
     return text
 
 
@@ -91,7 +93,7 @@ def seen_text(account: pb.Account, *, now: datetime) -> Text:
 
 def import_table(rows: Iterable[pb.ImportRow], *, is_dry_run: bool) -> RenderableType:
     """One line per file."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     for column in ("File", "Result", "Account", "Plan", "Id"):
         table.add_column(column, overflow="fold")
     for row in rows:
