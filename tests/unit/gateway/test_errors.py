@@ -12,7 +12,9 @@ from codex_lb.gateway.errors import (
     BodyTooLargeError,
     GatewayError,
     InvalidRequestError,
+    OwnerUnavailableError,
     PoolExhaustedError,
+    RateLimitedError,
     UpstreamFailedError,
     UpstreamRefusedError,
     envelope,
@@ -24,7 +26,9 @@ from codex_lb.gateway.turn.sse import Kind, data_of, kind_of
 FAULT = Fault("some_code", Blame.UPSTREAM, "words", status=503)
 MAKE = {
     BodyTooLargeError: lambda: BodyTooLargeError(status=413),
+    OwnerUnavailableError: lambda: OwnerUnavailableError("away", retry_at=None),
     PoolExhaustedError: lambda: PoolExhaustedError("spent", resets_at=None),
+    RateLimitedError: lambda: RateLimitedError("slow down", retry_after_s=None),
     UpstreamFailedError: lambda: UpstreamFailedError(FAULT),
     UpstreamRefusedError: lambda: UpstreamRefusedError(FAULT),
 }

@@ -19,6 +19,7 @@ from codex_lb.gateway.errors import GatewayError, MethodNotAllowedError, NotFoun
 from codex_lb.gateway.leasing.client import LeaseClient, open_lease_client
 from codex_lb.gateway.leasing.outbox import Outbox
 from codex_lb.gateway.leasing.policy import PolicyClient
+from codex_lb.gateway.routes.chat import Chat
 from codex_lb.gateway.routes.gate import Gate
 from codex_lb.gateway.routes.models import Models
 from codex_lb.gateway.routes.responses import Responses
@@ -77,22 +78,27 @@ async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator
         bytes_max = settings.max_decompressed_responses_body_bytes
         native = Responses(turns, gate, clock, Dialect.NATIVE, body_bytes_max=bytes_max)
         public = Responses(turns, gate, clock, Dialect.PUBLIC, body_bytes_max=bytes_max)
+        chat = Chat(turns, gate, clock, body_bytes_max=settings.max_decompressed_body_bytes)
         health = health_of(leases, policies)
         routes = [
             Route("/backend-api/codex/responses", native, methods=["POST"]),
             Route("/backend-api/codex/responses/", native, methods=["POST"]),
             Route("/v1/responses", public, methods=["POST"]),
             Route("/v1/responses/", public, methods=["POST"]),
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/chat/completions/", chat, methods=["POST"]),
             Route("/v1/models", Models(gate, clock, is_codex=False), methods=["GET"]),
             Route("/backend-api/codex/models", Models(gate, clock, is_codex=True), methods=["GET"]),
             *health_routes(health),
         ]
 
         def drain() -> None:
-            native.is_draining = public.is_draining = True
+            native.is_draining = public.is_draining = chat.is_draining = True
             health.draining()
 
-        app = aliased(Starlette(routes=routes, exception_handlers={404: unknown_path, 405: wrong_method}))
+        app = aliased(
+            Starlette(routes=routes, exception_handlers={404: unknown_path, 405: wrong_method, 500: unforeseen})
+        )
         yield Gateway(app, health, turns, leases, policies, drain)
         tasks.cancel_scope.cancel()
 
@@ -136,6 +142,11 @@ async def unknown_path(request: Request, _error: Exception) -> Response:
 async def wrong_method(request: Request, _error: Exception) -> Response:
     """405 in the clients' shape."""
     return error_response(MethodNotAllowedError(f"{request.method} is not allowed here"))
+
+
+async def unforeseen(_request: Request, _error: Exception) -> Response:
+    """500 in the clients' shape; the server has logged what it was."""
+    return error_response(GatewayError("Internal server error"))
 
 
 def error_response(error: GatewayError) -> Response:

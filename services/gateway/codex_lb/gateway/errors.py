@@ -91,7 +91,21 @@ class RateLimitedError(GatewayError):
     """Accounts are out of quota, but not all are known to be: trying again may help."""
 
     status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
-    retry_after_s = 1.0
+
+    def __init__(self, message: str, *, retry_after_s: float | None) -> None:
+        super().__init__(message)
+        self.retry_after_s = 1.0 if retry_after_s is None else retry_after_s
+
+
+class OwnerUnavailableError(GatewayError):
+    """The one account that can read what the turn refers to cannot serve now. Retryable, with a time if one is known."""
+
+    status, code, type = 503, "previous_response_owner_unavailable", "server_error"
+
+    def __init__(self, message: str, *, retry_at: datetime | None) -> None:
+        super().__init__(message)
+        left_s = RETRY_AFTER_S if retry_at is None else (retry_at - datetime.now(UTC)).total_seconds()
+        self.retry_after_s = max(1.0, left_s)
 
 
 class NoAccountError(GatewayError):

@@ -261,7 +261,7 @@ def _newest_by(held: Mapping[K, T], key: K, evidence: T) -> Mapping[K, T]:
     return {**held, key: _newest(held.get(key), evidence)}
 
 
-def _rank(evidence: Evidence) -> tuple[float, str]:
+def _rank(evidence: Evidence) -> tuple[int, datetime, str]:
     # Equal instants are ordered by content, so that the result does not depend on the order of arrival.
     generation = evidence.generation if isinstance(evidence, LoginRejected | Closed) else 0
-    return (generation * 1e12 + evidence.observed_at.timestamp(), repr(evidence))
+    return (generation, evidence.observed_at, repr(evidence))

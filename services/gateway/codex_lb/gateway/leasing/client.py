@@ -32,6 +32,7 @@ CONTROL_WAIT_S = 10.0  # beyond the wait for a slot: how long control may be awa
 SETTLE_DELAY_S = 0.02  # settlements that end within this time share a message
 RECONNECT = Backoff(first_s=0.1, max_s=2.0)
 FLUSH_S = 3.0  # at the end: how long control gets to acknowledge what is left before it goes to disk
+PORTION_ENTRIES = 500  # settlements per message after a break: about 1 MiB, well below gRPC's 16
 log = structlog.get_logger(__name__)
 
 
@@ -50,7 +51,42 @@ class Asked:
     """An acquire that waits for its answer."""
 
     message: pb.Acquire
-    answer: asyncio.Future[pb.Granted | pb.Refused]
+    answer: asyncio.Future[Lease | pb.Refused]
+
+
+class Outgoing:
+    """What one stream is told next. Each stream has its own: a dead one must not swallow what is meant for the next."""
+
+    def __init__(self) -> None:
+        self.bundle = pb.AttachRequest()
+        self._has_bundle = asyncio.Event()
+        self._is_over = False
+
+    def add(self, entry: Entry) -> None:
+        """Adds a settlement or report to the next message."""
+        if isinstance(entry, pb.Settlement):
+            self.bundle.settlements.append(entry)
+        else:
+            self.bundle.turns.append(entry)
+
+    def flush(self) -> None:
+        """Sends what there is when the loop next turns."""
+        self._has_bundle.set()
+
+    def end(self) -> None:
+        """The stream is over."""
+        self._is_over = True
+        self._has_bundle.set()
+
+    async def bundles(self) -> AsyncIterator[pb.AttachRequest]:
+        """Whatever is there, each time there is something."""
+        while True:
+            await self._has_bundle.wait()
+            if self._is_over:
+                return
+            self._has_bundle.clear()
+            bundle, self.bundle = self.bundle, pb.AttachRequest()
+            yield bundle
 
 
 class LeaseClient:
@@ -66,10 +102,8 @@ class LeaseClient:
         self._asked: dict[int, Asked] = {}
         self._held: dict[str, Lease] = {}
         self._last_acquire_id = 0
-        self._bundle = pb.AttachRequest()
-        self._has_bundle = asyncio.Event()
+        self._outgoing: Outgoing | None = None  # of the stream that is open
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._is_streaming = False
         self.is_attached = False
         self.on_attached: Callable[[], None] = lambda: None
 
@@ -89,8 +123,8 @@ class LeaseClient:
         acquire_id = self._last_acquire_id
         asked = Asked(wire.acquire(acquire_id, wanted), asyncio.get_running_loop().create_future())
         self._asked[acquire_id] = asked
-        if self._is_streaming:
-            self._bundle.acquires.append(asked.message)
+        if self._outgoing is not None:
+            self._outgoing.bundle.acquires.append(asked.message)
             self._flush()
         try:
             async with asyncio.timeout(wanted.wait_max_s + CONTROL_WAIT_S):
@@ -105,9 +139,7 @@ class LeaseClient:
         del self._asked[acquire_id]
         if isinstance(answer, pb.Refused):
             raise refused(answer)
-        lease = wire.lease(answer, asked.message)
-        self._held[lease.lease_id] = lease
-        return lease
+        return answer
 
     def settle(self, lease: Lease, end: LeaseEnd) -> None:
         """Ends a lease. Returns at once: the outbox sees to it that control learns of it."""
@@ -129,8 +161,12 @@ class LeaseClient:
                 if self.is_attached or attempt == 0:
                     log.warning("control is away", code=error.code().name, details=error.details())
                 attempt = 0 if self.is_attached else attempt + 1
+            except Exception:  # a defect in what is said or heard must not leave the gateway without control
+                attempt += 1
+                log.exception("the stream to control failed unforeseen")
             finally:
-                self.is_attached = self._is_streaming = False
+                self.is_attached = False
+                self._outgoing = None
             await asyncio.sleep(RECONNECT.delay(attempt, random.random()))  # noqa: S311 - spreads reconnects
 
     async def close(self) -> None:
@@ -142,58 +178,68 @@ class LeaseClient:
         self._outbox.close()
 
     async def _attach(self) -> None:
-        call = self._stub.Attach(self._bundles())
-        broken: grpc.aio.AioRpcError | None = None
+        outgoing = Outgoing()
+        call = self._stub.Attach(self._said(outgoing))
+        broken: Exception | None = None
         async with anyio.create_task_group() as tasks:
             try:
                 async for response in call:
                     if response.HasField("welcome"):
-                        tasks.start_soon(self._beat, wire.read_span(response.welcome.heartbeat_period))
+                        tasks.start_soon(self._beat, outgoing, wire.read_span(response.welcome.heartbeat_period))
                         log.info("attached to control", control=response.welcome.replica_id)
                         self.is_attached = True
                         self.on_attached()
                     self._take_in(response)
             except grpc.aio.AioRpcError as error:
                 broken = error  # raised outside: the task group would wrap it, and nobody would know it again
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                broken = RuntimeError("gRPC ended the call by itself")  # what it does when `_said` fails
             finally:
+                outgoing.end()
                 call.cancel()
                 tasks.cancel_scope.cancel()
         if broken is not None:
             raise broken
 
-    async def _bundles(self) -> AsyncIterator[pb.AttachRequest]:
-        """What this stream is told: first who we are and all we hold and wait for, then whatever comes up."""
-        self._bundle = pb.AttachRequest(
+    async def _said(self, outgoing: Outgoing) -> AsyncIterator[pb.AttachRequest]:
+        """What a stream is told: first who we are and all we hold and wait for, what is unsettled, then what comes up."""
+        self._outgoing = outgoing
+        waiting = [asked.message for asked in self._asked.values() if not asked.answer.done()]
+        unsettled = self._outbox.unacknowledged()
+        yield pb.AttachRequest(
             hello=self._hello,
             held=[lease.proof for lease in self._held.values()],
             heartbeat=pb.Heartbeat(sent_at=wire.now()),
+            acquires=waiting,
         )
-        self._bundle.acquires.extend(asked.message for asked in self._asked.values())
-        for entry in self._outbox.unacknowledged():
-            self._add(entry)
-        self._is_streaming = True
-        self._has_bundle.set()
-        while True:
-            await self._has_bundle.wait()
-            self._has_bundle.clear()
-            bundle, self._bundle = self._bundle, pb.AttachRequest()
+        for start in range(0, len(unsettled), PORTION_ENTRIES):
+            portion = Outgoing()
+            for entry in unsettled[start : start + PORTION_ENTRIES]:
+                portion.add(entry)
+            yield portion.bundle
+        async for bundle in outgoing.bundles():
             yield bundle
 
-    async def _beat(self, period_s: float) -> None:
+    async def _beat(self, outgoing: Outgoing, period_s: float) -> None:
         while True:
             await asyncio.sleep(period_s)
             for entry in self._outbox.recall():
-                self._add(entry)
-            self._bundle.heartbeat.sent_at.CopyFrom(wire.now())
-            self._flush()
+                outgoing.add(entry)
+            outgoing.bundle.heartbeat.sent_at.CopyFrom(wire.now())
+            outgoing.flush()
 
     def _take_in(self, response: pb.AttachResponse) -> None:
         for granted in response.granted:
             asked = self._asked.get(granted.acquire_id)
+            lease = wire.lease(granted, asked.message if asked else pb.Acquire())
+            self._held[lease.lease_id] = lease  # from here on: a stream that breaks now must still announce it
             if asked is None or asked.answer.done():
-                self._give_back(granted)
+                self._give_back(lease)
             else:
-                asked.answer.set_result(granted)
+                asked.answer.set_result(lease)
         for refusal in response.refused:
             asked = self._asked.get(refusal.acquire_id)
             if asked is not None and not asked.answer.done():
@@ -209,36 +255,29 @@ class LeaseClient:
         acquire_id = asked.message.acquire_id
         del self._asked[acquire_id]
         answer = asked.answer.result() if asked.answer.done() and not asked.answer.cancelled() else None
-        if isinstance(answer, pb.Granted):
+        if isinstance(answer, Lease):
             self._give_back(answer)
-        elif self._is_streaming:
-            self._bundle.withdrawals.append(acquire_id)
+        elif self._outgoing is not None:
+            self._outgoing.bundle.withdrawals.append(acquire_id)
             self._flush()
 
-    def _give_back(self, granted: pb.Granted) -> None:
-        """A grant that nobody waits for any more is settled at once, without a call."""
-        lease = wire.lease(granted, pb.Acquire())
-        end = LeaseEnd(outcome=Abandoned(), timings=Timings(), ended_at=self._clock.now(), calls=0)
-        self._keep(wire.settlement(lease, end))
+    def _give_back(self, lease: Lease) -> None:
+        """A lease that nobody waits for any more is settled at once, without a call."""
+        self.settle(lease, LeaseEnd(outcome=Abandoned(), timings=Timings(), ended_at=self._clock.now(), calls=0))
 
     def _keep(self, entry: Entry) -> None:
         self._outbox.put(entry)
-        if self._is_streaming:
-            self._add(entry)
+        if self._outgoing is not None:
+            self._outgoing.add(entry)
             if self._flush_timer is None:
                 self._flush_timer = asyncio.get_running_loop().call_later(SETTLE_DELAY_S, self._flush)
-
-    def _add(self, entry: Entry) -> None:
-        if isinstance(entry, pb.Settlement):
-            self._bundle.settlements.append(entry)
-        else:
-            self._bundle.turns.append(entry)
 
     def _flush(self) -> None:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-        self._has_bundle.set()
+        if self._outgoing is not None:
+            self._outgoing.flush()
 
 
 def refused(answer: pb.Refused) -> LeaseRefusedError:

@@ -99,6 +99,9 @@ class PolicyClient:
             except grpc.aio.AioRpcError as error:
                 attempt += 1
                 log.debug("policy stream broke", code=error.code().name)
+            except Exception:  # a message that cannot be applied must not end the gateway: what is held goes on
+                attempt += 1
+                log.exception("a policy message cannot be applied; keeping what is held", version=self.policy.version)
             await asyncio.sleep(RECONNECT.delay(attempt, random.random()))  # noqa: S311 - spreads reconnects
 
     def _applied(self, message: pb.WatchResponse) -> Policy:

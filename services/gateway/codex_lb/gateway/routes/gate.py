@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from starlette.types import Scope
 
+from codex_lb.gateway.errors import ControlUnavailableError
 from codex_lb.gateway.ingress.authenticate import authenticate
 from codex_lb.gateway.ingress.client_ip import Caller, caller_of
 from codex_lb.gateway.leasing.policy import KeyPolicy, Policy, PolicyClient
@@ -40,7 +41,7 @@ class Gate:
         self._trusted_proxies = trusted_proxies
 
     def admit(self, scope: Scope) -> Admitted:
-        """Raises UnauthenticatedError."""
+        """Raises UnauthenticatedError, or ControlUnavailableError before control was heard for the first time."""
         headers: list[RawHeader] = scope["headers"]
         client = scope.get("client")
         caller = caller_of(
@@ -50,6 +51,9 @@ class Gate:
             trusted_proxies=self._trusted_proxies,
         )
         policy = self._policies.policy
+        if not policy.is_known:
+            # Whether keys are asked for is not known yet: neither a 401 nor a pass would be true.
+            raise ControlUnavailableError("The gateway has not heard from control yet. Try again in a few seconds.")
         key = authenticate(policy, caller, header(headers, b"authorization"), now=self._clock.now())
         return Admitted(caller, key, policy)
 

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope
 from codex_lb.gateway.errors import ForbiddenError
 from codex_lb.gateway.ingress.body import read_body, unpack
 from codex_lb.gateway.routes.gate import Admitted, header
-from codex_lb.gateway.turn.turn import TurnRequest
+from codex_lb.gateway.turn.context import TurnRequest
 from codex_lb.gateway.upstream.headers import RawHeader
 from codex_lb.kit.clock import Clock
 

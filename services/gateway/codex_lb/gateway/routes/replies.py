@@ -7,14 +7,17 @@ import math
 from starlette.types import Send
 
 from codex_lb.gateway.errors import GatewayError, UpstreamFailedError, UpstreamRefusedError, envelope
+from codex_lb.gateway.outcome import Blame
 from codex_lb.gateway.upstream.headers import RawHeader
 
 
 async def reply_error(send: Send, error: GatewayError, headers: list[RawHeader]) -> None:
     """An error with its status. Upstream's own words about the request go to the client unchanged."""
     body, content_type = envelope(error), b"application/json"
-    if isinstance(error, UpstreamRefusedError | UpstreamFailedError) and is_envelope(error.fault.body):
-        body = error.fault.body
+    if isinstance(error, UpstreamRefusedError | UpstreamFailedError):
+        fault = error.fault
+        if fault.blame in (Blame.CLIENT, Blame.MODEL) and is_envelope(fault.body):
+            body = fault.body
     extra: list[RawHeader] = []
     if error.retry_after_s is not None:
         extra.append((b"retry-after", str(math.ceil(error.retry_after_s)).encode()))

@@ -6,12 +6,14 @@ from starlette.types import Receive, Scope, Send
 
 from codex_lb.gateway.errors import DrainingError, GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
+from codex_lb.gateway.ingress.hang_up import hang_up_of
 from codex_lb.gateway.routes.gate import Admitted, Gate, answer_headers
 from codex_lb.gateway.routes.reading import Asked, receive_request, turn_of
 from codex_lb.gateway.routes.replies import reply_error
 from codex_lb.gateway.translate.responses import native_body, public_body, read_request
+from codex_lb.gateway.turn.context import TurnRequest
 from codex_lb.gateway.turn.delivery import Dialect, JsonDelivery, SseDelivery
-from codex_lb.gateway.turn.turn import TurnRequest, Turns
+from codex_lb.gateway.turn.turn import Turns
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.ids import new_id
 
@@ -45,7 +47,7 @@ class Responses:
                 delivery = SseDelivery(send, self._dialect, own_headers, model_is_as_asked=as_asked)
             else:
                 delivery = JsonDelivery(send, own_headers, model_is_as_asked=as_asked)
-            await self._turns.run(request, delivery, receive)
+            await self._turns.run(request, delivery, hang_up_of(receive))
         except GatewayError as error:
             await reply_error(send, error, own_headers)
         except ClientGoneError:

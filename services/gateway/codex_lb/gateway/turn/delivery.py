@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum, auto
 
 import msgspec
 from starlette.types import Send
 
-from codex_lb.gateway.errors import GatewayError, failed_event
+from codex_lb.gateway.errors import GatewayError, UpstreamFailedError, failed_event
+from codex_lb.gateway.outcome import Blame, Fault
 from codex_lb.gateway.translate.fold import Fold
 from codex_lb.gateway.turn.keepalive import CODEX_KEEPALIVE, COMMENT_KEEPALIVE
-from codex_lb.gateway.turn.sse import Kind, Segment, data_of
+from codex_lb.gateway.turn.sse import Kind, Segment, event_of_frame
 from codex_lb.gateway.upstream.headers import Header, RawHeader, downstream_headers
 
 STREAM_HEADERS: tuple[RawHeader, ...] = (
@@ -42,41 +44,43 @@ class SseDelivery:
         self._is_visible = False
         self.status = 0
         self.bytes_sent = 0
+        self.is_ended = False
 
     @property
     def is_visible(self) -> bool:
         return self._is_visible
 
-    def begin(self, headers: list[Header]) -> None:
-        self._upstream_headers = downstream_headers(headers, model_is_as_asked=self._model_is_as_asked)
+    def begin(self, headers: list[Header], account_id: str) -> None:
+        self._upstream_headers = downstream_headers(headers, account_id, model_is_as_asked=self._model_is_as_asked)
 
     async def take(self, segment: Segment) -> None:
-        raw = segment.raw
+        raw = segment.raw if segment.frame is None else event_of_frame(segment.frame)
         if segment.kind is not Kind.ORDINARY and self._dialect is Dialect.PUBLIC:
             if segment.kind in (Kind.PRIVATE, Kind.RATE_LIMITS):
                 return
-            raw = self._in_public(segment)
+            raw = self._in_public(segment, raw)
         self._is_visible = True
         await self._write(raw)
 
-    def _in_public(self, segment: Segment) -> bytes:
+    def _in_public(self, segment: Segment, raw: bytes) -> bytes:
         """What the public contract makes of an event that means something."""
         match segment.kind:
             case Kind.ITEM_DONE:
-                self._fold.add_item(data_of(segment.raw))
+                self._fold.add_item(segment.data)
             case Kind.COMPLETED | Kind.INCOMPLETE:
-                return self._fold.event(segment.raw, data_of(segment.raw))
+                return self._fold.event(raw, segment.data)
             case Kind.ERROR:
-                return as_failed_event(data_of(segment.raw))
+                return as_failed_event(segment.data)
             case _:
                 pass
-        return segment.raw
+        return raw
 
     async def keep_alive(self) -> None:
         await self._write(CODEX_KEEPALIVE if self._dialect is Dialect.NATIVE else COMMENT_KEEPALIVE)
 
     async def end(self) -> None:
         await self._open()
+        self.is_ended = True
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def fail(self, error: GatewayError) -> bool:
@@ -122,28 +126,33 @@ class JsonDelivery:
         self._response = b""
         self.status = 0
         self.bytes_sent = 0
+        self.is_ended = False
 
     @property
     def is_visible(self) -> bool:
         return bool(self.status)
 
-    def begin(self, headers: list[Header]) -> None:
-        passed = downstream_headers(headers, model_is_as_asked=self._model_is_as_asked)
+    def begin(self, headers: list[Header], account_id: str) -> None:
+        passed = downstream_headers(headers, account_id, model_is_as_asked=self._model_is_as_asked)
         self._upstream_headers = [header for header in passed if header[0] != b"content-type"]
         self._fold = Fold()
         self._response = b""
 
     async def take(self, segment: Segment) -> None:
         if segment.kind is Kind.ITEM_DONE:
-            self._fold.add_item(data_of(segment.raw))
+            self._fold.add_item(segment.data)
         elif segment.kind in (Kind.COMPLETED, Kind.INCOMPLETE):
-            self._response = self._fold.response(data_of(segment.raw))
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._response = self._fold.response(segment.data)
 
     async def keep_alive(self) -> None:
         """Nothing can be said before the status line of one object."""
 
     async def end(self) -> None:
+        if not self._response:
+            raise UpstreamFailedError(Fault("upstream_error", Blame.UPSTREAM, "Upstream's answer cannot be read"))
         self.status = 200
+        self.is_ended = True
         self.bytes_sent = len(self._response)
         headers = [
             *self._own_headers,
@@ -177,7 +186,7 @@ def as_failed_event(data: bytes) -> bytes:
     """An `error` event as `response.failed`, which every SDK understands."""
     try:
         event = msgspec.json.decode(data, type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         event = {}
     nested = event.get("error")
     said = nested if isinstance(nested, dict) else event

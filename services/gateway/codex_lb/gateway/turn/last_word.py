@@ -8,6 +8,7 @@ from codex_lb.gateway.errors import (
     GatewayError,
     ModelNotOfferedError,
     NoAccountError,
+    OwnerUnavailableError,
     PoolBusyError,
     PoolExhaustedError,
     RateLimitedError,
@@ -28,6 +29,8 @@ def error_of_refusal(refusal: LeaseRefusedError, failure: Failure | None) -> Gat
             return PoolBusyError(str(refusal))
         case "ERROR_REASON_MODEL_NOT_OFFERED":
             return ModelNotOfferedError(str(refusal))
+        case "ERROR_REASON_OWNER_UNAVAILABLE":
+            return OwnerUnavailableError(str(refusal), retry_at=refusal.retry_at)
         case _:
             # The turn left the only accounts there were: what they said is the better explanation.
             return NoAccountError(str(refusal)) if failure is None else error_of_failure(failure, is_pool_spent=True)
@@ -37,10 +40,14 @@ def error_of_failure(failure: Failure, *, is_pool_spent: bool) -> GatewayError:
     """The turn's budget is spent; this is how its last attempt ended."""
     fault = failure.fault
     match failure:
-        case Limited() if is_pool_spent:
-            return PoolExhaustedError(fault.message, resets_at=fault.resets_at, plan=fault.plan)
+        case Limited() if is_pool_spent and fault.code != "rate_limit_exceeded":
+            message = "Every account in the pool has used up its quota."
+            return PoolExhaustedError(message, resets_at=fault.resets_at, plan=fault.plan)
         case Limited():
-            return RateLimitedError("Several accounts in a row are out of quota. Trying again may reach another one.")
+            return RateLimitedError(
+                "The accounts that were tried are out of quota at the moment. Try again in a few seconds.",
+                retry_after_s=fault.retry_after_s,
+            )
         case Rejected() if fault.blame in (Blame.CLIENT, Blame.MODEL):
             return UpstreamRefusedError(fault)
         case Rejected() if fault.blame is Blame.ACCOUNT:

@@ -68,10 +68,16 @@ class EventTooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One event of a kind, or a run of ordinary ones."""
+    """One event of a kind, or a run of ordinary ones: as it stands in an event stream, or as a WebSocket's frame."""
 
     kind: Kind
     raw: bytes
+    frame: str | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The JSON of a single event."""
+        return data_of(self.raw) if self.frame is None else self.frame.encode()
 
 
 class EventScanner:
@@ -187,3 +193,32 @@ def data_of(raw: bytes) -> bytes:
 
 
 BY_TYPE["[DONE]"] = Kind.DONE
+
+
+_FRAME_START = '{"type":"'
+
+
+def segment_of_frame(frame: str) -> Segment:
+    """A WebSocket's frame: one event as JSON. Upstream writes its type first, so that is where it is looked for."""
+    if frame.startswith(_FRAME_START):
+        name = frame[len(_FRAME_START) : frame.find('"', len(_FRAME_START))]
+    else:
+        name = _type_of(frame.encode())
+    kind = BY_TYPE.get(name)
+    if kind is None:
+        kind = Kind.PRIVATE if name.startswith("codex.") else Kind.ORDINARY
+    return Segment(kind, b"", frame)
+
+
+def event_of_frame(frame: str) -> bytes:
+    """A frame as an event of a stream."""
+    name = _type_of(frame.encode())
+    return b"event: " + name.encode() + b"\ndata: " + frame.encode() + b"\n\n"
+
+
+def frames_of_segment(segment: Segment) -> list[str]:
+    """The frames that a segment is, whichever way it came; comments are none."""
+    if segment.frame is not None:
+        return [segment.frame]
+    events = _BLANK_LINE.split(segment.raw)
+    return [data.decode("utf-8", "replace") for event in events if (data := data_of(event)) and data != b"[DONE]"]

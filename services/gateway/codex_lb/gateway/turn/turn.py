@@ -13,89 +13,32 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
 
 import anyio
-from starlette.types import Receive
+import structlog
 
 from codex_lb.gateway.errors import GatewayError
 from codex_lb.gateway.leasing.client import LeaseClient, LeaseRefusedError
 from codex_lb.gateway.leasing.held import Holding, held
 from codex_lb.gateway.leasing.lease import Timings, TurnEnd, Wanted
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Outcome
-from codex_lb.gateway.turn.attempt import Attempt, Dispatch
+from codex_lb.gateway.turn.attempt import HttpCaller
+from codex_lb.gateway.turn.context import Attempt, Caller, Delivery, TurnContext, TurnRequest
 from codex_lb.gateway.turn.deadline import Deadline, Due
 from codex_lb.gateway.turn.last_word import error_of_failure, error_of_refusal
 from codex_lb.gateway.turn.next_step import RETRY_FIRST_S, RETRY_MAX_S, Budget, Step, next_step
-from codex_lb.gateway.turn.sse import Segment
-from codex_lb.gateway.upstream.headers import Header, RawHeader
 from codex_lb.gateway.upstream.http import UpstreamHttp
 from codex_lb.kit.backoff import Backoff
 from codex_lb.kit.clock import Clock
 
+TELL_S = 5.0  # for a few bytes to a client that may have stopped reading
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that hung up; only ever seen in the log
+log = structlog.get_logger(__name__)
+
+HangUp = Callable[[], Awaitable[None]]  # returns when the client is gone; may be cancelled and called again
 RETRY = Backoff(first_s=RETRY_FIRST_S, max_s=RETRY_MAX_S)
-
-
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
-    """A request that passed ingress."""
-
-    turn_id: str
-    started: float  # monotonic
-    started_at: datetime
-    route: str
-    headers: tuple[RawHeader, ...]
-    body: bytes  # for upstream
-    content_encoding: str  # of that body
-    requested_model: str
-    model: str
-    reasoning_effort: str
-    service_tier: str
-    api_key_id: str
-    user_agent: str
-    client_ip: str
-    session_id: str
-    request_bytes: int
-
-
-class Delivery(Protocol):
-    """Where an answer goes: a stream of events, or one object."""
-
-    transport: str  # for the request log
-    status: int  # what the client was told, 0 for nothing yet
-    bytes_sent: int
-
-    @property
-    def is_visible(self) -> bool:
-        """Whether anything of an answer was given to the client."""
-        ...
-
-    def begin(self, headers: list[Header]) -> None:
-        """An attempt got its status line; what an earlier one collected is void."""
-        ...
-
-    async def take(self, segment: Segment) -> None:
-        """An event of the answer, or a run of them."""
-        ...
-
-    async def keep_alive(self) -> None:
-        """Nothing has been sent for a while."""
-        ...
-
-    async def end(self) -> None:
-        """The answer is whole."""
-        ...
-
-    async def fail(self, error: GatewayError) -> bool:
-        """Says in the stream that there will be no answer; False when nothing was sent and a status can say it."""
-        ...
-
-    async def pass_on(self, withheld: list[Segment]) -> bool:
-        """Gives the client upstream's own refusal, events as they came; False when a status must say it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,39 +62,48 @@ class Turns:
         self.limits = limits
         self.running = 0
 
-    async def run(self, request: TurnRequest, delivery: Delivery, receive: Receive) -> None:
-        """Serves one turn. Raises GatewayError when nothing was sent, so that the route can answer with a status."""
+    async def run(self, request: TurnRequest, delivery: Delivery, gone: HangUp, caller: Caller | None = None) -> None:
+        """Serves one turn. Raises GatewayError when nothing was sent, so that the route can answer with a status.
+
+        `gone` returns when the client hangs up; `caller` says how to speak to upstream, by requests unless told.
+        """
         self.running += 1
-        turn = Turn(self, request, delivery)
+        turn = Turn(self, request, delivery, caller or self.by_request(request))
         try:
-            error = await turn.run(receive)
+            error = await turn.run(gone)
         finally:
             self.running -= 1
         if error is not None:
             raise error
 
+    def by_request(self, request: TurnRequest) -> HttpCaller:
+        """Speaks to upstream by HTTP requests."""
+        return HttpCaller(self.upstream, request.headers, event_bytes_max=self.limits.event_bytes_max)
+
 
 class Turn:
     """The state of one turn."""
 
-    def __init__(self, turns: Turns, request: TurnRequest, delivery: Delivery) -> None:
+    def __init__(self, turns: Turns, request: TurnRequest, delivery: Delivery, caller: Caller) -> None:
         self._turns = turns
+        self._caller = caller
         self._request = request
         self._delivery = delivery
         self._clock = turns.clock
         limits = turns.limits
-        self._deadline = Deadline(request.started, limits.budget_s, limits.idle_s, limits.keepalive_s)
+        self._deadline = Deadline(self._clock.monotonic(), limits.budget_s, limits.idle_s, limits.keepalive_s)
         self._timings = Timings()
+        self._context = TurnContext(request, delivery, self._deadline, self._timings, turns.clock)
         self._interruption: Outcome | None = None
         self._end = TurnEnd(request.turn_id, request.started_at, None, timings=self._timings)
 
-    async def run(self, receive: Receive) -> GatewayError | None:
+    async def run(self, gone: HangUp) -> GatewayError | None:
         """Serves it, watching the client and the clock meanwhile; the error, if nothing of it was sent."""
         error: GatewayError | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch, receive, tasks.cancel_scope)
-                error = await self._serve()
+                tasks.start_soon(self._watch, gone, tasks.cancel_scope)
+                error = await self._serve_or_explain()
                 tasks.cancel_scope.cancel()
             if isinstance(self._interruption, Broken):
                 error = await self._tell(error_of_failure(self._interruption, is_pool_spent=False))
@@ -159,23 +111,36 @@ class Turn:
             self._report(error)
         return error
 
-    async def _watch(self, receive: Receive, scope: anyio.CancelScope) -> None:
+    async def _serve_or_explain(self) -> GatewayError | None:
+        try:
+            return await self._serve()
+        except GatewayError as error:
+            return await self._tell(error)
+        except Exception:
+            log.exception("a turn failed unforeseen", turn_id=self._request.turn_id)
+            self._end.outcome = Broken(Fault("internal_error", Blame.US, "The gateway failed"))
+            return await self._tell(GatewayError("Internal server error"))
+
+    async def _watch(self, gone: HangUp, scope: anyio.CancelScope) -> None:
         """Ends the turn when the client hangs up or the deadline passes; keeps a waiting client company."""
         while True:
-            try:
-                async with asyncio.timeout(self._deadline.next_check_s(self._clock.monotonic())):
-                    message = await receive()
-                if message["type"] == "http.disconnect":
+            with anyio.move_on_after(self._deadline.next_check_s(self._clock.monotonic())):
+                await gone()
+                if not self._delivery.is_ended:
                     self._interruption = Abandoned()
                     scope.cancel()
-                    return
-            except TimeoutError:
-                pass
+                return
             now = self._clock.monotonic()
             match self._deadline.due(now):
                 case Due.KEEP_ALIVE:
                     self._deadline.told = now
-                    await self._delivery.keep_alive()
+                    with anyio.move_on_after(TELL_S):  # one that does not read needs no company
+                        await self._delivery.keep_alive()
+                case Due.CLIENT_STALLED:
+                    log.info("a client stopped reading and is cut off", turn_id=self._request.turn_id)
+                    self._interruption = Abandoned()
+                    scope.cancel()
+                    return
                 case Due.IDLE_TIMEOUT:
                     self._interrupt(scope, "stream_idle_timeout", "Upstream stream idle timeout", Blame.UPSTREAM)
                     return
@@ -198,13 +163,11 @@ class Turn:
             self._end.attempts += 1
             try:
                 async with held(self._turns.leases, self._wanted(excluded), self._clock) as holding:
-                    outcome, step, withheld, budget = await self._spend(holding, budget)
+                    outcome, step, attempt, budget = await self._spend(holding, budget)
             except LeaseRefusedError as refusal:
                 self._end.attempts -= 1
                 self._end.outcome = failure
                 return await self._tell(error_of_refusal(refusal, failure))
-            except GatewayError as error:
-                return await self._tell(error)
             self._end.outcome = outcome
             if isinstance(outcome, Completed):
                 await self._delivery.end()
@@ -215,40 +178,42 @@ class Turn:
             if step is Step.NEXT_ACCOUNT:
                 excluded[holding.lease.account_id] = outcome.fault.code
                 budget = budget.after(step)
+                self._delivery.begin([], "")  # nothing of the account that was left concerns the client
                 continue
-            if outcome.fault.blame is Blame.CLIENT and await self._delivery.pass_on(withheld):
+            if attempt.has_told_failure:
+                await self._delivery.end()
+                return None
+            if outcome.fault.blame is Blame.CLIENT and await self._delivery.pass_on(attempt.withheld):
                 return None
             return await self._tell(error_of_failure(outcome, is_pool_spent=False))
 
-    async def _spend(self, holding: Holding, budget: Budget) -> tuple[Outcome, Step, list[Segment], Budget]:
+    async def _spend(self, holding: Holding, budget: Budget) -> tuple[Outcome, Step, Attempt, Budget]:
         """Calls upstream under one lease, again where that may help; how it ended and what is to come next."""
-        self._timings.leased_s = self._elapsed()
+        self._timings.leased_s = self._context.elapsed()
         self._end.lease_id, self._end.account_id = holding.lease.lease_id, holding.lease.account_id
         holding.end.timings = self._timings
         retries = 0
         while True:
-            attempt = Attempt(self._dispatch(), self._turns.upstream, self._delivery, self._deadline, self._clock)
+            attempt = self._caller.attempt(self._context)
             try:
                 outcome = await attempt.run(holding)
             except BaseException:
                 # Codex leaves as soon as it has the last event: what was answered by then is an answer.
                 self._end.outcome = attempt.outcome or self._interruption or Abandoned()
                 holding.end.outcome = self._end.outcome
-                self._timings.total_s = self._elapsed()
+                self._timings.total_s = self._context.elapsed()
                 raise
             holding.end.outcome = outcome
-            self._timings.total_s = self._elapsed()
+            self._timings.total_s = self._context.elapsed()
             step = next_step(outcome, is_visible=self._delivery.is_visible, budget=budget)
             if step is not Step.SAME_ACCOUNT:
-                return outcome, step, attempt.withheld, budget
+                return outcome, step, attempt, budget
             budget = budget.after(step)
             await asyncio.sleep(RETRY.delay(retries, random.random()))  # noqa: S311 - spreads retries
             retries += 1
 
-    def _dispatch(self) -> Dispatch:
-        return Dispatch(self._request, self._timings, self._turns.limits.event_bytes_max)
-
     def _wanted(self, excluded: dict[str, str]) -> Wanted:
+        wish = self._caller.wish()
         return Wanted(
             turn_id=self._request.turn_id,
             attempt=self._end.attempts,
@@ -257,20 +222,22 @@ class Turn:
             api_key_id=self._request.api_key_id,
             excluded=excluded,
             wait_max_s=self._turns.limits.lease_wait_s,
+            preferred_account_id=wish.account_id,
+            is_bound=wish.is_bound,
         )
 
     async def _tell(self, error: GatewayError) -> GatewayError | None:
-        return None if await self._delivery.fail(error) else error
-
-    def _elapsed(self) -> float:
-        return self._clock.monotonic() - self._request.started
+        """The error itself when the client must be told by a status."""
+        with anyio.move_on_after(TELL_S):
+            return None if await self._delivery.fail(error) else error
+        return None  # the client does not read; there is nobody to tell
 
     def _report(self, error: GatewayError | None) -> None:
         """The line of the request log, whatever happened."""
         end, request, delivery = self._end, self._request, self._delivery
         if self._interruption is not None and not isinstance(end.outcome, Completed):
             end.outcome = self._interruption
-        self._timings.total_s = self._elapsed()
+        self._timings.total_s = self._context.elapsed()
         if isinstance(end.outcome, Completed):
             end.usage = end.outcome.usage
             end.response_id = end.outcome.response_id

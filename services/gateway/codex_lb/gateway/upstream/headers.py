@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from codex_lb.gateway.upstream import turn_state
+
 Header = tuple[str, str]
 RawHeader = tuple[bytes, bytes]
 
@@ -30,19 +32,22 @@ NOT_UPSTREAM = frozenset({
     b"true-client-ip",
     b"upgrade",
     b"via",
+    b"fastly-client-ip",
+    b"fly-client-ip",
     b"x-api-key",
+    b"x-client-ip",
+    b"x-cluster-client-ip",
     b"x-codex-lb-required-capability",
     b"x-codex-routing-hint",  # of the user's own account
     b"x-real-ip",
 })  # fmt: skip
-NOT_UPSTREAM_PREFIXES = (b"x-forwarded-", b"cf-", b"sec-")
+NOT_UPSTREAM_PREFIXES = (b"x-forwarded-", b"cf-", b"sec-", b"x-envoy-")
 
 # What of upstream's answer concerns the client. An account's own quota does not: it is one of many.
 DOWNSTREAM = frozenset({
     "content-type",
     "openai-processing-ms",
     "openai-version",
-    "x-codex-turn-state",
     "x-reasoning-included",
 })  # fmt: skip
 
@@ -88,13 +93,18 @@ def text_of(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def downstream_headers(answer: Iterable[Header], *, model_is_as_asked: bool) -> list[RawHeader]:
+def downstream_headers(answer: Iterable[Header], account_id: str, *, model_is_as_asked: bool) -> list[RawHeader]:
     """Headers of upstream's answer that the client gets.
 
-    `openai-model` only when the model is the one asked for: Codex takes another one for a flagged account.
+    `openai-model` only when the model is the one asked for: Codex takes another one for a flagged account. A turn state
+    goes out with its account's id in front.
     """
-    return [
-        (name.lower().encode("latin-1"), value.encode("utf-8", "surrogateescape"))  # as aiohttp decoded it
-        for name, value in answer
-        if name.lower() in DOWNSTREAM or (model_is_as_asked and name.lower() == "openai-model")
-    ]
+    passed: list[RawHeader] = []
+    for name, value in answer:
+        name = name.lower()  # noqa: PLW2901 - there is no other spelling from here on
+        if name == "x-codex-turn-state":
+            value = turn_state.marked(value, account_id)  # noqa: PLW2901
+        elif name not in DOWNSTREAM and not (model_is_as_asked and name == "openai-model"):
+            continue
+        passed.append((name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))  # as aiohttp decoded it
+    return passed
