@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,8 @@ from codex_lb.kit.settings import ServiceSettings, default_data_dir
 MIB = 2**20
 Network = IPv4Network | IPv6Network
 Networks = Annotated[tuple[Network, ...], NoDecode]
+Names = Annotated[tuple[str, ...], NoDecode]
+HOST_AND_PORT = re.compile(r"[a-z0-9._-]+(:\d{1,5})?")
 
 
 class GatewaySettings(ServiceSettings):
@@ -62,6 +65,15 @@ class GatewaySettings(ServiceSettings):
         16 * MIB, gt=0, description="Bytes of one upstream event. Inlined images exceed 2 MiB."
     )
 
+    image_inline_fetch_enabled: bool = Field(
+        True, description="Fetch the images that requests name by https URL, and send upstream the images themselves."
+    )
+    image_inline_allowed_hosts: Names = Field(
+        (),
+        description="Hosts that images are fetched from, as host or host:port, separated by commas; empty for every "
+        "public one. Hosts with addresses that are not public are never fetched from.",
+    )
+
     firewall_trust_proxy_headers: bool = Field(
         False, description="Believe X-Forwarded-For and its kin from the trusted proxies."
     )
@@ -72,10 +84,18 @@ class GatewaySettings(ServiceSettings):
     metrics_enabled: bool = Field(False, description="Serve Prometheus metrics on metrics_port.")
     metrics_port: int = Field(9090, ge=0, le=65535, description="Port of the metrics.")
 
-    @field_validator("firewall_trusted_proxy_cidrs", mode="before")
+    @field_validator("firewall_trusted_proxy_cidrs", "image_inline_allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+
+    @field_validator("image_inline_allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        hosts = tuple(host.lower() for host in value)
+        if wrong := [host for host in hosts if not HOST_AND_PORT.fullmatch(host)]:
+            raise ValueError(f"must be host or host:port, not {', '.join(wrong)}")
+        return hosts
 
     @field_validator("upstream_base_url")
     @classmethod

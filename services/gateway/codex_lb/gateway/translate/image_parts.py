@@ -1,0 +1,102 @@
+"""The images that a Responses request names by URL: found, and replaced by what was fetched. Pure.
+
+Only the parts that are replaced are written anew; every other value keeps its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from codex_lb.gateway.translate.members import UNREADABLE, Members, word, written
+
+PARTS_MAX = 16  # replaced in one request
+INLINED_BYTES_MAX = 64 * 2**20  # written into one request: a short one could name one large image a thousand times
+URL_BYTES_MAX = 8192  # longer ones are no addresses of images, and servers refuse them
+MARKS: Final = (b'"input_image"', b"https:")  # not "https://": some encoders escape slashes
+HOLDERS: Final = ("content", "output")  # of messages; of what a tool answered
+
+Change = Callable[[msgspec.Raw], msgspec.Raw]  # gives back what it was given when there is nothing to change
+
+
+def image_urls(body: bytes) -> list[str]:
+    """The https URLs of its images in their order, each once; none of what cannot be read."""
+    seen: dict[str, None] = {}
+    _rewritten(body, seen.setdefault)
+    return list(seen)
+
+
+def with_images(body: bytes, images: Mapping[str, str]) -> bytes:
+    """The request with data URLs in place of the URLs they are known for, as far as the bounds allow."""
+    parts, size = 0, 0
+
+    def data_url_of(url: str) -> str | None:
+        nonlocal parts, size
+        image = images.get(url)
+        if image is None or parts == PARTS_MAX or size + len(image) > INLINED_BYTES_MAX:
+            return None
+        parts, size = parts + 1, size + len(image)
+        return image
+
+    return _rewritten(body, data_url_of)
+
+
+def _rewritten(body: bytes, replacement: Callable[[str], str | None]) -> bytes:
+    """The body with the https URLs of images replaced for which there is a replacement; itself when there is none."""
+    if any(mark not in body for mark in MARKS):
+        return body
+
+    def part(raw: msgspec.Raw) -> msgspec.Raw:
+        members = _members(raw)
+        if members is None or word(members.get("type")) != "input_image":
+            return raw
+        url = _url(members.get("image_url"))
+        new = replacement(url) if url[:8].lower() == "https://" else None
+        return raw if new is None else written({**members, "image_url": new})
+
+    def item(raw: msgspec.Raw) -> msgspec.Raw:
+        return _with_members(raw, HOLDERS, lambda held: _each(held, part))
+
+    request = msgspec.Raw(body)
+    changed = _with_members(request, ("input",), lambda items: _each(items, item))
+    return body if changed is request else bytes(changed)
+
+
+def _each(raw: msgspec.Raw, change: Change) -> msgspec.Raw:
+    """A list with its elements changed; anything else stays."""
+    if MARKS[0] not in bytes(raw):
+        return raw
+    try:
+        elements = msgspec.json.decode(raw, type=list[msgspec.Raw])
+    except UNREADABLE:
+        return raw
+    changed = [change(element) for element in elements]
+    return raw if all(new is old for new, old in zip(changed, elements, strict=True)) else written(changed)
+
+
+def _with_members(raw: msgspec.Raw, names: tuple[str, ...], change: Change) -> msgspec.Raw:
+    """An object with some of its members changed; anything else stays."""
+    members = _members(raw)
+    if members is None:
+        return raw
+    changed = {name: change(members[name]) for name in names if name in members}
+    return raw if all(new is members[name] for name, new in changed.items()) else written({**members, **changed})
+
+
+def _members(raw: msgspec.Raw) -> Members | None:
+    try:
+        return msgspec.json.decode(raw, type=Members)
+    except UNREADABLE:
+        return None
+
+
+def _url(raw: msgspec.Raw | None) -> str:
+    """A string of a URL's length, empty for anything else, such as an image of megabytes."""
+    if raw is None or memoryview(raw).nbytes > URL_BYTES_MAX:
+        return ""
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except UNREADABLE:
+        return ""
