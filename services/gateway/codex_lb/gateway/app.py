@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from codex_lb.gateway.routes.models import Models
 from codex_lb.gateway.routes.responses import Responses
 from codex_lb.gateway.settings import GatewaySettings
 from codex_lb.gateway.turn.delivery import Dialect
+from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.turn import TurnLimits, Turns
 from codex_lb.gateway.upstream.headers import VERSION
 from codex_lb.gateway.upstream.http import open_upstream
@@ -32,6 +32,7 @@ from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import Health, health_routes
 from codex_lb.kit.http_server import HttpServer
 from codex_lb.kit.ids import new_id
+from codex_lb.kit.metrics import MetricsRegistry, metrics_app
 from codex_lb.kit.rpc_channel import open_channel
 from codex_lb.kit.service import Stop
 
@@ -49,6 +50,7 @@ class Gateway:
     turns: Turns
     leases: LeaseClient
     policies: PolicyClient
+    metrics: MetricsRegistry
     drain: Callable[[], None]  # from now on new turns are refused
 
 
@@ -74,7 +76,9 @@ async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator
             trust_headers=settings.firewall_trust_proxy_headers,
             trusted_proxies=settings.firewall_trusted_proxy_cidrs,
         )
-        turns = Turns(leases, upstream, clock, limits_of(settings))
+        metrics = MetricsRegistry()
+        turns = Turns(leases, upstream, clock, limits_of(settings), TurnMetrics(metrics))
+        measure(metrics, turns, leases)
         bytes_max = settings.max_decompressed_responses_body_bytes
         native = Responses(turns, gate, clock, Dialect.NATIVE, body_bytes_max=bytes_max)
         public = Responses(turns, gate, clock, Dialect.PUBLIC, body_bytes_max=bytes_max)
@@ -99,8 +103,21 @@ async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator
         app = aliased(
             Starlette(routes=routes, exception_handlers={404: unknown_path, 405: wrong_method, 500: unforeseen})
         )
-        yield Gateway(app, health, turns, leases, policies, drain)
+        yield Gateway(app, health, turns, leases, policies, metrics, drain)
         tasks.cancel_scope.cancel()
+
+
+def nothing() -> None:
+    """Nobody waits for the metrics to be served."""
+
+
+def measure(metrics: MetricsRegistry, turns: Turns, leases: LeaseClient) -> None:
+    """Shows what is in memory."""
+    metrics.gauge("turns_running", "Turns running now.").set_function(lambda: turns.running)
+    metrics.gauge("gateway_leases_held", "Leases this gateway holds.").set_function(lambda: leases.held)
+    metrics.gauge("gateway_settlements_waiting", "Settlements control has not acknowledged.").set_function(
+        lambda: leases.unsettled
+    )
 
 
 def limits_of(settings: GatewaySettings) -> TurnLimits:
@@ -183,8 +200,12 @@ class GatewayService:
                 await stop.wait()
                 gateway.drain()
 
-            draining = asyncio.create_task(drain_on_stop())
-            try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(drain_on_stop)
+                if settings.metrics_enabled:
+                    address = (settings.host, settings.metrics_port)
+                    tasks.start_soon(
+                        HttpServer(metrics_app(gateway.metrics), address, name="metrics").run, stop, nothing
+                    )
                 await server.run(stop, serving)
-            finally:
-                draining.cancel()
+                tasks.cancel_scope.cancel()

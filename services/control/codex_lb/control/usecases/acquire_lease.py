@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import count
 
 from codex_lb.control.domain.account import AccountStatus
+from codex_lb.control.domain.evidence import PLAN_REFUSALS
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import ContinuityClass, Decision, Lease, Wanted, epoch_of
 from codex_lb.control.domain.selection import Choice, Strategy, choose
@@ -149,6 +150,7 @@ class AcquireLease:
         return Granted(lease, access_token, account.chatgpt_account_id, in_use, self._stream_slots)
 
 
+LIMIT_CODES = frozenset({*PLAN_REFUSALS, "usage_limit_reached", "rate_limit_exceeded"})  # of faults a turn left for
 LIMITED = frozenset({AccountStatus.RATE_LIMITED, AccountStatus.QUOTA_EXCEEDED})
 
 
@@ -168,7 +170,7 @@ def refusal(choice: Choice, *, waited_s: float, is_bound: bool = False) -> Refus
         message = "Every account that could serve is busy. Try again in a few seconds."
         return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)
     limited = sum(counts.get(status, 0) for status in LIMITED)
-    left = sum(n for reason, n in counts.items() if reason.startswith("left:"))
+    left = sum(counts.get(f"left:{code}", 0) for code in LIMIT_CODES)
     if limited and limited + left == choice.decision.candidates:
         message = "Every account in the pool has used up its quota."
         return Refused(RefusalReason.POOL_EXHAUSTED, message, choice.retry_at, choice.retry_at, decision)

@@ -21,6 +21,8 @@ from codex_lb.gateway.outcome import Blame, Broken, Failure, Limited, Rejected
 
 def error_of_refusal(refusal: LeaseRefusedError, failure: Failure | None) -> GatewayError:
     """Control grants no (further) lease; `failure` is how the attempt before ended, if there was one."""
+    if isinstance(failure, Rejected) and failure.fault.blame is Blame.MODEL:
+        return error_of_failure(failure, is_pool_spent=True)  # no account would have taken it
     match refusal.reason:
         case "ERROR_REASON_POOL_EXHAUSTED":
             plan = failure.fault.plan if failure is not None else ""

@@ -28,6 +28,7 @@ from codex_lb.gateway.turn.attempt import HttpCaller
 from codex_lb.gateway.turn.context import Attempt, Caller, Delivery, TurnContext, TurnRequest
 from codex_lb.gateway.turn.deadline import Deadline, Due
 from codex_lb.gateway.turn.last_word import error_of_failure, error_of_refusal
+from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.next_step import RETRY_FIRST_S, RETRY_MAX_S, Budget, Step, next_step
 from codex_lb.gateway.upstream.http import UpstreamHttp
 from codex_lb.kit.backoff import Backoff
@@ -55,7 +56,10 @@ class TurnLimits:
 class Turns:
     """What turns are made with; one per process."""
 
-    def __init__(self, leases: LeaseClient, upstream: UpstreamHttp, clock: Clock, limits: TurnLimits) -> None:
+    def __init__(
+        self, leases: LeaseClient, upstream: UpstreamHttp, clock: Clock, limits: TurnLimits, metrics: TurnMetrics
+    ) -> None:
+        self.metrics = metrics
         self.leases = leases
         self.upstream = upstream
         self.clock = clock
@@ -252,3 +256,4 @@ class Turn:
         end.user_agent, end.client_ip, end.session_id = request.user_agent, request.client_ip, request.session_id
         end.request_bytes, end.response_bytes = request.request_bytes, delivery.bytes_sent
         self._turns.leases.report(end)
+        self._turns.metrics.observe(end)
