@@ -24,6 +24,8 @@ from codex_lb.gateway.translate.chat_answer import (
 from codex_lb.gateway.translate.chat_messages import REASONING_FORMAT
 from codex_lb.gateway.translate.members import UNREADABLE, is_text
 
+CONTENT: Final = b'"content":'
+REFUSAL: Final = b'"refusal":'
 DONE: Final = b"data: [DONE]\n\n"
 NOTHING: Final = msgspec.Raw()
 _encode: Final = msgspec.json.Encoder().encode
@@ -73,12 +75,16 @@ class TerminalEvent(msgspec.Struct, gc=False):
 class _Call:
     """A tool call as far as the client knows it."""
 
-    index: int
+    index: int = -1  # among those the client knows
     is_custom: bool = False
     call_id: str = ""
     pieces: list[bytes] = field(default_factory=list)  # JSON strings, in the order they came
-    is_announced: bool = False  # the client knows its id and its name
     is_whole: bool = False
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether the client knows its id and its name."""
+        return self.index >= 0
 
 
 @dataclass(slots=True)
@@ -88,6 +94,7 @@ class _Thought:
     index: int
     behind: bytes  # what follows a piece of its summary
     part: int = -1  # of the summary, the last one begun
+    is_sealed: bool = False  # the client has the encrypted item
 
 
 class ChatChunks:
@@ -102,9 +109,11 @@ class ChatChunks:
         self._close = b'},"finish_reason":null}]' + self._usage_null + b"}\n\n"
         self._includes_usage = includes_usage
         self._told: set[int] = set()  # output indexes of messages whose text was sent
-        self._calls: list[_Call] = []
+        self._calls: list[_Call] = []  # those announced
         self._call_by: dict[str | int, _Call] = {}  # output index, call id, item id
-        self._thoughts: dict[int, _Thought] = {}
+        self._thoughts: dict[int, _Thought] = {}  # by output index
+        self._has_thought = False
+        self._has_content = False
 
     def take(self, name: bytes, data: bytes) -> bytes:
         """The chunks that an event becomes; none if it cannot be read."""
@@ -121,7 +130,7 @@ class ChatChunks:
             said = b"".join(self._item(n, item) for n, item in enumerate(items_in(response.output or ())))
         is_silent = self._open is not self._open_next
         delta = b'"role":"assistant","content":""' if is_silent else b""
-        reason = _encode(finish_reason(response, has_calls=any(call.is_announced for call in self._calls)))
+        reason = _encode(finish_reason(response, has_calls=bool(self._calls)))
         last = b"".join((self._open_next, delta, b'},"finish_reason":', reason, b"}]", self._usage_null, b"}\n\n"))
         usage = usage_of(response.usage)
         if not self._includes_usage or usage is None:
@@ -132,14 +141,14 @@ class ChatChunks:
         match name:
             case b"response.output_text.delta":
                 event = _text_delta(data)
-                return self._say(b'"content":', event.delta, event.output_index)
+                return self._say(CONTENT, event.delta, event.output_index)
             case b"response.function_call_arguments.delta" | b"response.custom_tool_call_input.delta":
                 return self._arguments(_call_delta(data))
             case b"response.reasoning_summary_text.delta" | b"response.reasoning_text.delta":
                 return self._summary(_thought_delta(data))
             case b"response.refusal.delta":
                 event = _text_delta(data)
-                return self._say(b'"refusal":', event.delta, event.output_index)
+                return self._say(REFUSAL, event.delta, event.output_index)
             case b"response.output_item.added":
                 return self._item_added(_item_event(data))
             case b"response.function_call_arguments.done" | b"response.custom_tool_call_input.done":
@@ -155,22 +164,30 @@ class ChatChunks:
         return b"".join((opened, *delta, self._close))
 
     def _say(self, member: bytes, text: msgspec.Raw | bytes, output_index: int) -> bytes:
-        if bytes(memoryview(text)[:1]) != b'"':
+        if not is_text(text):
             return b""
         if output_index not in self._told:
-            text = _paragraph(text) if self._told else text
             self._told.add(output_index)
+            if member is CONTENT:
+                text, self._has_content = _paragraph(text) if self._has_content else text, True
         return self._chunk(member, text)
 
     def _summary(self, event: ThoughtDelta) -> bytes:
         if not is_text(event.delta):
             return b""
         thought = self._thought(event.output_index, event.item_id)
-        text: bytes | msgspec.Raw = event.delta
-        if event.summary_index != thought.part:
-            text = _paragraph(text) if thought.part >= 0 or thought.index else text
+        begins, thought.part = thought.part < 0, max(thought.part, 0)
+        if event.summary_index > thought.part:
             thought.part = event.summary_index
-        return self._chunk(*_thought_pieces(text, thought))
+            return self._think(_paragraph(event.delta), thought, begins=begins)
+        return self._think(event.delta, thought, begins=begins)
+
+    def _think(self, text: bytes | msgspec.Raw, thought: _Thought, *, begins: bool) -> bytes:
+        """A piece of a summary in both of its forms; the plain one runs on from thought to thought."""
+        details = b',"reasoning_details":[{"type":"reasoning.summary","summary":'
+        plain = _paragraph(text) if begins and self._has_thought else text
+        self._has_thought = True
+        return self._chunk(b'"reasoning_content":', plain, details, text, thought.behind)
 
     def _thought(self, output_index: int, item_id: str | None) -> _Thought:
         thought = self._thoughts.get(output_index)
@@ -199,8 +216,7 @@ class ChatChunks:
         by = self._call_by
         call = by.get(call_id) or by.get(output_index) or by.get(item_id)
         if call is None or (call_id and call.call_id and call.call_id != call_id):
-            call = _Call(len(self._calls))
-            self._calls.append(call)
+            call = _Call()
         for alias in (call_id, item_id):
             if alias:
                 by[alias] = call
@@ -224,8 +240,8 @@ class ChatChunks:
             whole = item.input if call.is_custom else item.arguments
             return announced + (self._completed(call, whole) if call.is_announced and whole is not None else b"")
         if item.type == "message" and output_index not in self._told:
-            said = self._say(b'"content":', _encode(item.text), output_index) if item.text else b""
-            return said + (self._say(b'"refusal":', _encode(item.refusal), output_index) if item.refusal else b"")
+            said = self._say(CONTENT, _encode(item.text), output_index) if item.text else b""
+            return said + (self._say(REFUSAL, _encode(item.refusal), output_index) if item.refusal else b"")
         return self._thought_done(output_index, item) if item.type == "reasoning" else b""
 
     def _announced(self, output_index: int, item: Item) -> bytes:
@@ -233,7 +249,8 @@ class ChatChunks:
         call = self._call(output_index, item.call_id or "", item.id or "")
         if call.is_announced or not item.name:
             return b""
-        call.is_announced, call.is_custom = True, item.type == "custom_tool_call"
+        call.index, call.is_custom = len(self._calls), item.type == "custom_tool_call"
+        self._calls.append(call)
         call.call_id = item.call_id or item.id or f"call_{call.index}"
         of = {"name": item.name, "input" if call.is_custom else "arguments": _text_of(call.pieces)}
         kind = "custom" if call.is_custom else "function"
@@ -256,9 +273,9 @@ class ChatChunks:
         told = b""
         if item.thought and thought.part < 0:
             thought.part = 0
-            text = _encode(item.thought)
-            told = self._chunk(*_thought_pieces(_paragraph(text) if thought.index else text, thought))
-        if item.encrypted_content:
+            told = self._think(_encode(item.thought), thought, begins=True)
+        if item.encrypted_content and not thought.is_sealed:
+            thought.is_sealed = True
             detail = encrypted_detail(item.encrypted_content, item.id, thought.index)
             told += self._chunk(b'"reasoning_details":', _encode([detail]))
         return told
@@ -267,12 +284,6 @@ class ChatChunks:
 def _paragraph(text: bytes | msgspec.Raw) -> bytes:
     """A JSON string with a blank line before it."""
     return b'"\\n\\n' + bytes(text)[1:]
-
-
-def _thought_pieces(text: bytes | msgspec.Raw, thought: _Thought) -> tuple[bytes | msgspec.Raw, ...]:
-    """A piece of a summary in both of its forms."""
-    details = b',"reasoning_details":[{"type":"reasoning.summary","summary":'
-    return b'"reasoning_content":', text, details, text, thought.behind
 
 
 def _argument_pieces(call: _Call, text: bytes | msgspec.Raw) -> tuple[bytes | msgspec.Raw, ...]:

@@ -40,7 +40,7 @@ def is_given(raw: msgspec.Raw | None) -> bool:
     return raw is not None and _start(raw, 5) not in (b"", b"null")
 
 
-def is_text(raw: msgspec.Raw | None) -> bool:
+def is_text(raw: msgspec.Raw | bytes | None) -> bool:
     """Whether a member is a string."""
     return raw is not None and _start(raw, 1) == b'"'
 
@@ -65,13 +65,13 @@ def word(raw: msgspec.Raw | None) -> str:
         return ""
 
 
-def _start(raw: msgspec.Raw, size: int) -> bytes:
+def _start(raw: msgspec.Raw | bytes, size: int) -> bytes:
     """The first bytes; the whole may be an image of megabytes."""
     return bytes(memoryview(raw)[:size])
 
 
 def _path(where: str, problem: str) -> str | None:
     """`where` and the path in msgspec's message, such as `model` out of "Expected `str`, got `int` - at `$.model`"."""
-    _, _, inner = problem.rpartition("at `$")
-    inner, _, _ = inner.rstrip("`").partition("[...]")  # msgspec does not say which element it was
+    _, _, inner = problem.partition("at `$")
+    inner, _, _ = inner.rstrip("`").partition("[...]")  # what follows is a key that the client chose
     return (where + inner).lstrip(".") or None

@@ -1,0 +1,124 @@
+"""Gives a turn's answer to a client of Chat Completions: as chunks, or as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from starlette.types import Send
+
+from codex_lb.gateway.errors import GatewayError, UpstreamFailedError
+from codex_lb.gateway.outcome import Blame, Fault
+from codex_lb.gateway.translate.chat_answer import AnswerHead, completion
+from codex_lb.gateway.translate.chat_events import DONE, ChatChunks
+from codex_lb.gateway.translate.members import UNREADABLE
+from codex_lb.gateway.turn.delivery import Dialect, JsonDelivery, SseDelivery, code_for_stream
+from codex_lb.gateway.turn.sse import Kind, Segment, data_of
+from codex_lb.gateway.upstream.headers import Header, RawHeader
+
+
+class ChatStreamDelivery(SseDelivery):
+    """A stream of chunks."""
+
+    def __init__(self, send: Send, head: AnswerHead, own_headers: list[RawHeader], *, includes_usage: bool) -> None:
+        super().__init__(send, Dialect.PUBLIC, own_headers, model_is_as_asked=True)
+        self._head = head
+        self._includes_usage = includes_usage
+        self._chunks = ChatChunks(head, includes_usage=includes_usage)
+
+    def begin(self, headers: list[Header], account_id: str) -> None:
+        """Nothing of an earlier attempt was told: an attempt that told something is the last one."""
+        super().begin(headers, account_id)
+        self._chunks = ChatChunks(self._head, includes_usage=self._includes_usage)
+
+    async def take(self, segment: Segment) -> None:
+        """Says what of the segment concerns a chat client. A failure waits for `fail`, which tells it once."""
+        match segment.kind:
+            case Kind.ORDINARY | Kind.ITEM_DONE:
+                told = b"".join(self._chunks.take(name, data) for name, data in events_in(segment))
+            case Kind.COMPLETED | Kind.INCOMPLETE:
+                told = self._last_chunks(segment.data)
+            case _:
+                return
+        if told:
+            self._is_visible = True
+            await self._write(told)
+
+    async def fail(self, error: GatewayError) -> bool:
+        """Tells an error where the status has gone out already."""
+        if not self.status:
+            return False
+        inner = {"message": str(error), "type": error.type, "code": code_for_stream(error), "param": error.param}
+        await self._write(b"data: " + msgspec.json.encode({"error": inner}) + b"\n\n" + DONE)
+        await self.end()
+        return True
+
+    async def pass_on(self, withheld: list[Segment]) -> bool:  # noqa: ARG002 - upstream's dialect is not the client's
+        return False
+
+    def _last_chunks(self, data: bytes) -> bytes:
+        try:
+            return self._chunks.finish(data)
+        except UNREADABLE as error:
+            raise unreadable_end() from error
+
+
+class ChatJsonDelivery(JsonDelivery):
+    """One chat completion, sent when it is whole."""
+
+    def __init__(self, send: Send, head: AnswerHead, own_headers: list[RawHeader]) -> None:
+        super().__init__(send, own_headers, model_is_as_asked=True)
+        self._head = head
+
+    async def take(self, segment: Segment) -> None:
+        if segment.kind not in (Kind.COMPLETED, Kind.INCOMPLETE):
+            await super().take(segment)
+            return
+        try:
+            self._response = completion(self._fold.response(segment.data), self._head)
+        except UNREADABLE as error:
+            raise unreadable_end() from error
+
+
+def unreadable_end() -> UpstreamFailedError:
+    """Upstream's last event says nothing that can be understood: no answer may be made of that."""
+    return UpstreamFailedError(
+        Fault("invalid_json", Blame.UPSTREAM, "Upstream ended its answer with an unreadable event")
+    )
+
+
+def events_in(segment: Segment) -> Iterator[tuple[bytes, bytes]]:
+    """Name and data of each event in a segment."""
+    if segment.frame is not None:
+        yield name_of(segment.data), segment.data
+        return
+    raw = segment.raw
+    if b"\r" in raw:
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for event in raw.split(b"\n\n"):
+        name, _, data = event.partition(b"\n")
+        if name.startswith(b"event: ") and data.startswith(b"data: ") and b"\n" not in data:  # as upstream writes them
+            yield name[7:], data[6:]
+        elif event:
+            yield any_event(event)
+
+
+def any_event(event: bytes) -> tuple[bytes, bytes]:
+    """An event whose lines stand in any order; without a name it is named by its data."""
+    data = data_of(event)
+    names = [line[6:].strip() for line in event.split(b"\n") if line.startswith(b"event:")]
+    return (names[-1] if names else name_of(data)), data
+
+
+class Typed(msgspec.Struct):
+    """What is read of an event without a name."""
+
+    type: str = ""
+
+
+def name_of(data: bytes) -> bytes:
+    """The type of an event; empty when it cannot be read."""
+    try:
+        return msgspec.json.decode(data, type=Typed).type.encode()
+    except UNREADABLE:
+        return b""
