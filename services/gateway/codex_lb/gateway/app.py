@@ -14,16 +14,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from codex_lb.gateway.continuity.owners import MemoryOwners, Owners
 from codex_lb.gateway.errors import GatewayError, MethodNotAllowedError, NotFoundError, envelope
 from codex_lb.gateway.leasing.client import LeaseClient, open_lease_client
 from codex_lb.gateway.leasing.outbox import Outbox
 from codex_lb.gateway.leasing.policy import PolicyClient
 from codex_lb.gateway.routes.chat import Chat
+from codex_lb.gateway.routes.codex_control import ROUTES as CODEX_CONTROL
+from codex_lb.gateway.routes.codex_control import CodexControl
+from codex_lb.gateway.routes.files import FileCreation, FileFinalisation
+from codex_lb.gateway.routes.forwarding import Forwarding, Kind
 from codex_lb.gateway.routes.gate import Gate
 from codex_lb.gateway.routes.models import Models
+from codex_lb.gateway.routes.pool_usage import PoolUsage
 from codex_lb.gateway.routes.responses import Responses
+from codex_lb.gateway.routes.transcribe import Transcription
 from codex_lb.gateway.settings import GatewaySettings
 from codex_lb.gateway.turn.delivery import Dialect
+from codex_lb.gateway.turn.forward import Forwards
 from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.turn import TurnLimits, Turns
 from codex_lb.gateway.upstream.headers import VERSION
@@ -83,6 +91,10 @@ async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator
         native = Responses(turns, gate, clock, Dialect.NATIVE, body_bytes_max=bytes_max)
         public = Responses(turns, gate, clock, Dialect.PUBLIC, body_bytes_max=bytes_max)
         chat = Chat(turns, gate, clock, body_bytes_max=settings.max_decompressed_body_bytes)
+        forwards = Forwards(leases, upstream, clock, lease_wait_s=settings.lease_wait_seconds)
+        kinds = forwarded_kinds(MemoryOwners(), body_bytes_max=settings.max_decompressed_body_bytes)
+        forwarded = {path: Forwarding(kind, forwards, gate, clock) for path, kind in kinds.items()}
+        pool_usage = PoolUsage(gate, clock)
         health = health_of(leases, policies)
         routes = [
             Route("/backend-api/codex/responses", native, methods=["POST"]),
@@ -93,11 +105,17 @@ async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator
             Route("/v1/chat/completions/", chat, methods=["POST"]),
             Route("/v1/models", Models(gate, clock, is_codex=False), methods=["GET"]),
             Route("/backend-api/codex/models", Models(gate, clock, is_codex=True), methods=["GET"]),
+            Route("/backend-api/wham/usage", pool_usage, methods=["GET"]),
+            Route("/api/codex/usage", pool_usage, methods=["GET"]),
+            Route("/api/codex/usage/", pool_usage, methods=["GET"]),
+            *(Route(path, endpoint, methods=list(kinds[path].methods)) for path, endpoint in forwarded.items()),
             *health_routes(health),
         ]
 
         def drain() -> None:
             native.is_draining = public.is_draining = chat.is_draining = True
+            for endpoint in forwarded.values():
+                endpoint.is_draining = True
             health.draining()
 
         app = aliased(
@@ -118,6 +136,17 @@ def measure(metrics: MetricsRegistry, turns: Turns, leases: LeaseClient) -> None
     metrics.gauge("gateway_settlements_waiting", "Settlements control has not acknowledged.").set_function(
         lambda: leases.unsettled
     )
+
+
+def forwarded_kinds(owners: Owners, *, body_bytes_max: int) -> dict[str, Kind]:
+    """The endpoints that forward one small call, by path."""
+    return {
+        **{path: CodexControl(path, owners, body_bytes_max=body_bytes_max) for path in CODEX_CONTROL},
+        "/v1/audio/transcriptions": Transcription(names_model=True),
+        "/backend-api/transcribe": Transcription(names_model=False),
+        "/backend-api/files": FileCreation(owners),
+        "/backend-api/files/{file_id}/uploaded": FileFinalisation(owners),
+    }
 
 
 def limits_of(settings: GatewaySettings) -> TurnLimits:

@@ -1,0 +1,1 @@
+"""Who may serve a request, by what upstream holds for it."""

@@ -1,0 +1,74 @@
+"""GET /backend-api/wham/usage and GET /api/codex/usage: the pool as if it were one account, from the policy snapshot."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from codex_lb.gateway.errors import ControlUnavailableError, GatewayError
+from codex_lb.gateway.leasing.policy import Policy, PoolWindow
+from codex_lb.gateway.routes.gate import Gate, answer_headers
+from codex_lb.gateway.routes.replies import reply, reply_error
+from codex_lb.kit.clock import Clock
+from codex_lb.kit.ids import new_id
+
+PLAN = "guest"  # a pool has no plan; this is the one of Codex's names for plans that claims nothing
+
+
+class PoolUsage:
+    """The ASGI endpoint."""
+
+    def __init__(self, gate: Gate, clock: Clock) -> None:
+        self._gate = gate
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's shape
+        """Answers from memory."""
+        headers = answer_headers(new_id("req"), None)
+        try:
+            admitted = self._gate.admit(scope)
+            if not admitted.policy.is_known:
+                raise ControlUnavailableError("The pool's usage is not known yet. Try again in a few seconds.")
+            is_hidden = admitted.key is not None and admitted.policy.hide_quota_from_keys
+            page = usage_page(admitted.policy, self._clock.now(), is_hidden=is_hidden)
+            await reply(send, 200, msgspec.json.encode(page), headers)
+        except GatewayError as error:
+            await reply_error(send, error, headers)
+
+
+def usage_page(policy: Policy, now: datetime, *, is_hidden: bool) -> dict[str, object]:
+    """In the shape of upstream's own usage page (data-plane reference 1.13); hidden quota is not there."""
+    windows = {} if is_hidden else {window.window: usage_window(window, now) for window in policy.windows}
+    return {
+        "plan_type": PLAN,
+        "rate_limit": {
+            "allowed": policy.ready_accounts > 0,
+            "limit_reached": policy.accounts > 0 and policy.ready_accounts == 0,
+            "primary_window": windows.get("primary"),
+            "secondary_window": windows.get("secondary"),
+            "monthly_window": windows.get("monthly"),
+        },
+        "credits": {
+            "has_credits": False,
+            "unlimited": False,
+            "balance": None,
+            "approx_local_messages": None,
+            "approx_cloud_messages": None,
+        },
+        "rate_limit_reset_credits": {"available_count": 0},
+        "additional_rate_limits": [],
+    }
+
+
+def usage_window(window: PoolWindow, now: datetime) -> dict[str, int]:
+    """One window; a reset that has passed means that nothing is used."""
+    left_s = 0 if window.resets_at is None else int((window.resets_at - now).total_seconds())
+    is_elapsed = window.resets_at is not None and left_s <= 0
+    return {
+        "used_percent": 0 if is_elapsed else int(window.used_percent),
+        "limit_window_seconds": window.window_minutes * 60,
+        "reset_after_seconds": max(0, left_s),
+        "reset_at": 0 if window.resets_at is None else int(window.resets_at.timestamp()),
+    }
