@@ -12,7 +12,8 @@ from codex_lb.gateway.outcome import Blame, Fault
 from codex_lb.gateway.translate.chat_answer import AnswerHead, completion
 from codex_lb.gateway.translate.chat_events import DONE, ChatChunks
 from codex_lb.gateway.translate.members import UNREADABLE
-from codex_lb.gateway.turn.delivery import Dialect, JsonDelivery, SseDelivery, code_for_stream
+from codex_lb.gateway.turn.delivery import KNOWN_TO_CLIENTS, Dialect, JsonDelivery, SseDelivery, code_for_stream
+from codex_lb.gateway.turn.meter import read_terminal
 from codex_lb.gateway.turn.sse import Kind, Segment, data_of
 from codex_lb.gateway.upstream.headers import Header, RawHeader
 
@@ -32,12 +33,14 @@ class ChatStreamDelivery(SseDelivery):
         self._chunks = ChatChunks(self._head, includes_usage=self._includes_usage)
 
     async def take(self, segment: Segment) -> None:
-        """Says what of the segment concerns a chat client. A failure waits for `fail`, which tells it once."""
+        """Says what of the segment concerns a chat client."""
         match segment.kind:
             case Kind.ORDINARY | Kind.ITEM_DONE:
                 told = b"".join(self._chunks.take(name, data) for name, data in events_in(segment))
             case Kind.COMPLETED | Kind.INCOMPLETE:
                 told = self._last_chunks(segment.data)
+            case Kind.FAILED:
+                told = failure_of(segment.data)
             case _:
                 return
         if told:
@@ -48,8 +51,7 @@ class ChatStreamDelivery(SseDelivery):
         """Tells an error where the status has gone out already."""
         if not self.status:
             return False
-        inner = {"message": str(error), "type": error.type, "code": code_for_stream(error), "param": error.param}
-        await self._write(b"data: " + msgspec.json.encode({"error": inner}) + b"\n\n" + DONE)
+        await self._write(last_error(str(error), error.type, code_for_stream(error), error.param))
         await self.end()
         return True
 
@@ -78,6 +80,23 @@ class ChatJsonDelivery(JsonDelivery):
             self._response = completion(self._fold.response(segment.data), self._head)
         except UNREADABLE as error:
             raise unreadable_end() from error
+
+
+def last_error(message: str, kind: str, code: str, param: str | None = None) -> bytes:
+    """How a stream that has begun says that it will not end well."""
+    error = {"message": message, "type": kind, "code": code, "param": param}
+    return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n" + DONE
+
+
+def failure_of(data: bytes) -> bytes:
+    """Upstream's own failure, under a code that clients know."""
+    said = read_terminal(data).error
+    code, message = (said.get("code"), said.get("message")) if isinstance(said, dict) else (None, None)
+    return last_error(
+        message if isinstance(message, str) else "Upstream error",
+        "server_error",
+        code if isinstance(code, str) and code in KNOWN_TO_CLIENTS else "server_error",
+    )
 
 
 def unreadable_end() -> UpstreamFailedError:
