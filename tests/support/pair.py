@@ -86,7 +86,7 @@ async def start_pair(upstream: Upstream, folder: Path, **gateway_settings: objec
         open_gateway(settings, clock) as gateway,
         grpc.aio.insecure_channel(target) as channel,
     ):
-        server = HttpServer(gateway.app, ("127.0.0.1", 0))
+        server = HttpServer(gateway.app, ("127.0.0.1", 0), websockets=True)
         stop, ready = Stop(), asyncio.Event()
         serving = asyncio.create_task(server.run(stop, ready.set))
         async with asyncio.timeout(WAIT_S):

@@ -99,7 +99,9 @@ class EdgeService:
         async with open_gateway(self._settings, self._clock) as gateway:
             gateway.health.started()
             self._health.add("gateway", partial(trouble_of, gateway.health))
-            server = HttpServer(edge_of(gateway, self._health), self._bound, name=self.name, drain_s=drain_s)
+            server = HttpServer(
+                edge_of(gateway, self._health), self._bound, name=self.name, drain_s=drain_s, websockets=True
+            )
 
             def serving() -> None:
                 self._health.started()

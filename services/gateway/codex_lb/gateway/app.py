@@ -11,7 +11,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from codex_lb.gateway.continuity.owners import MemoryOwners, Owners
@@ -29,6 +29,7 @@ from codex_lb.gateway.routes.models import Models
 from codex_lb.gateway.routes.pool_usage import PoolUsage
 from codex_lb.gateway.routes.responses import Responses
 from codex_lb.gateway.routes.transcribe import Transcription
+from codex_lb.gateway.routes.responses_ws import ResponsesSocket
 from codex_lb.gateway.settings import GatewaySettings
 from codex_lb.gateway.turn.delivery import Dialect
 from codex_lb.gateway.turn.forward import Forwards
@@ -36,6 +37,7 @@ from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.turn import TurnLimits, Turns
 from codex_lb.gateway.upstream.headers import VERSION
 from codex_lb.gateway.upstream.http import open_upstream
+from codex_lb.gateway.upstream.websocket import AiohttpSockets
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import Health, health_routes
 from codex_lb.kit.http_server import HttpServer
@@ -88,23 +90,45 @@ async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator
         turns = Turns(leases, upstream, clock, limits_of(settings), TurnMetrics(metrics))
         measure(metrics, turns, leases)
         bytes_max = settings.max_decompressed_responses_body_bytes
-        native = Responses(turns, gate, clock, Dialect.NATIVE, body_bytes_max=bytes_max)
-        public = Responses(turns, gate, clock, Dialect.PUBLIC, body_bytes_max=bytes_max)
+        native = Responses(turns, gate, clock, Dialect.NATIVE, fetch_images, body_bytes_max=bytes_max)
+        public = Responses(turns, gate, clock, Dialect.PUBLIC, fetch_images, body_bytes_max=bytes_max)
         chat = Chat(turns, gate, clock, body_bytes_max=settings.max_decompressed_body_bytes)
+        sockets = AiohttpSockets(
+            upstream.session, settings.upstream_base_url, clock, frame_bytes_max=settings.max_sse_event_bytes
+        )
+
+        def offers_websockets() -> bool:
+            return policies.policy.upstream_stream_transport != "http"
+
+        native_ws, public_ws = (
+            ResponsesSocket(
+                turns,
+                sockets,
+                gate,
+                clock,
+                dialect,
+                is_offered=offers_websockets,
+                event_bytes_max=settings.max_sse_event_bytes,
+            )
+            for dialect in (Dialect.NATIVE, Dialect.PUBLIC)
+        )
         forwards = Forwards(leases, upstream, clock, lease_wait_s=settings.lease_wait_seconds)
         kinds = forwarded_kinds(MemoryOwners(), body_bytes_max=settings.max_decompressed_body_bytes)
         forwarded = {path: Forwarding(kind, forwards, gate, clock) for path, kind in kinds.items()}
         pool_usage = PoolUsage(gate, clock)
+        context_windows = settings.model_context_window_overrides
         health = health_of(leases, policies)
         routes = [
             Route("/backend-api/codex/responses", native, methods=["POST"]),
             Route("/backend-api/codex/responses/", native, methods=["POST"]),
+            WebSocketRoute("/backend-api/codex/responses", native_ws),
+            WebSocketRoute("/v1/responses", public_ws),
             Route("/v1/responses", public, methods=["POST"]),
             Route("/v1/responses/", public, methods=["POST"]),
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/chat/completions/", chat, methods=["POST"]),
-            Route("/v1/models", Models(gate, clock, is_codex=False), methods=["GET"]),
-            Route("/backend-api/codex/models", Models(gate, clock, is_codex=True), methods=["GET"]),
+            Route("/v1/models", Models(gate, clock, context_windows, is_codex=False), methods=["GET"]),
+            Route("/backend-api/codex/models", Models(gate, clock, context_windows, is_codex=True), methods=["GET"]),
             Route("/backend-api/wham/usage", pool_usage, methods=["GET"]),
             Route("/api/codex/usage", pool_usage, methods=["GET"]),
             Route("/api/codex/usage/", pool_usage, methods=["GET"]),
@@ -116,6 +140,8 @@ async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator
             native.is_draining = public.is_draining = chat.is_draining = True
             for endpoint in forwarded.values():
                 endpoint.is_draining = True
+            native_ws.drain()
+            public_ws.drain()
             health.draining()
 
         app = aliased(
@@ -218,6 +244,7 @@ class GatewayService:
                 (settings.host, settings.port),
                 name=self.name,
                 drain_s=settings.shutdown_drain_timeout_seconds,
+                websockets=True,
             )
 
             def serving() -> None:

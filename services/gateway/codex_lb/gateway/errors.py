@@ -69,6 +69,12 @@ class MethodNotAllowedError(GatewayError):
     status, code, type = 405, "method_not_allowed", "invalid_request_error"
 
 
+class HttpInsteadError(GatewayError):
+    """No WebSockets here: Codex goes on by HTTP at once and without a word."""
+
+    status, code, type = 426, "websocket_not_offered", "invalid_request_error"
+
+
 class PoolExhaustedError(GatewayError):
     """Every account is out of quota. Codex and OpenClaw show this at once and do not retry."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
@@ -55,6 +55,14 @@ class GatewaySettings(ServiceSettings):
     )
     shutdown_drain_timeout_seconds: float = Field(
         1800.0, ge=0, description="Seconds running turns get to finish when the gateway stops; turns take minutes."
+    )
+
+    model_context_window_overrides: dict[str, Annotated[int, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description='Context windows to tell clients, as JSON: {"gpt-5.5": 400000}. At most what upstream allows.',
+    )
+    images_default_model: Literal["gpt-image-2", "gpt-image-1.5", "gpt-image-1", "gpt-image-1-mini"] = Field(
+        "gpt-image-2", description="Image model of requests that name none."
     )
 
     max_decompressed_body_bytes: int = Field(32 * MIB, gt=0, description="Bytes of a request body, unpacked.")

@@ -56,7 +56,7 @@ def test_members_nobody_knows_stay(members: dict[str, object]) -> None:
 
     assert entry is not None
     assert {k: v for k, v in entry.items() if k in raw} == {k: v for k, v in raw.items() if k in entry}
-    assert set(entry) == {*raw, *REQUIRED_BY_CODEX}
+    assert set(entry) == {*raw, "display_name", "max_context_window", *REQUIRED_BY_CODEX}
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b"\xff", b'{"slug":"\xff"}', b'{"a":' * 99_999])
@@ -96,10 +96,10 @@ def test_an_openai_entry_says_what_other_clients_look_for() -> None:
     assert entry["metadata"]["display_name"] == "GPT-5.5"  # type: ignore[index]
 
 
-def test_a_bare_entry_claims_nothing() -> None:
+def test_a_bare_entry_claims_little() -> None:
     entry = openai(model("bare"))["bare"]
 
-    assert (entry["supports_reasoning"], entry["supports_images"], entry["context_length"]) == (False, False, None)
+    assert (entry["supports_reasoning"], entry["supports_images"], entry["context_length"]) == (False, False, 272_000)
     assert entry["capabilities"]["input_modalities"] == ["text"]  # type: ignore[index]
 
 
@@ -108,3 +108,87 @@ def test_the_catalog_holds_both_lists() -> None:
 
     assert [e["slug"] for e in made["models"]] == [e["id"] for e in made["data"]] == ["a"]
     assert made["object"] == "list"
+
+
+WRONG: dict[str, object] = {
+    "slug": 7, "display_name": None, "priority": "high", "supported_in_api": 1, "supported_reasoning_levels": "all",
+    "truncation_policy": {"mode": "tokens"}, "context_window": "272000", "input_modalities": {"text": True},
+    "visibility": "sometimes", "default_reasoning_level": "heroic", "base_instructions": ["a"],
+}  # fmt: skip
+
+
+def test_a_member_of_the_wrong_type_does_not_break_the_list() -> None:
+    (entry,) = catalog(ListedModel("m", json.dumps(WRONG).encode()))
+
+    assert (entry["slug"], entry["display_name"]) == ("m", "m")
+    assert all(type(entry[name]) is type(default) for name, default in REQUIRED_BY_CODEX.items() if default is not None)
+    assert entry["truncation_policy"] == REQUIRED_BY_CODEX["truncation_policy"]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*REQUIRED_BY_CODEX, "slug", "max_context_window"]),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text(max_size=3)
+        | st.lists(st.none() | st.dictionaries(st.just("effort"), st.text(max_size=2)), max_size=2),
+    )
+)
+def test_no_entry_breaks_the_lists(members: dict[str, object]) -> None:
+    (entry,) = catalog(ListedModel("m", json.dumps({**members, "supported_in_api": True}).encode()))
+
+    for name, default in REQUIRED_BY_CODEX.items():
+        assert default is None or type(entry[name]) is type(default)
+
+
+def test_only_efforts_that_codex_knows_are_listed() -> None:
+    levels = [{"effort": "low"}, {"effort": "heroic"}, {"effort": "ultra", "description": "most", "new": 1}, "high"]
+
+    (entry,) = catalog(model("m", supported_reasoning_levels=levels, default_reasoning_level="low"))
+
+    assert entry["supported_reasoning_levels"] == [
+        {"effort": "low", "description": ""},
+        {"effort": "ultra", "description": "most", "new": 1},
+    ]
+    assert entry["default_reasoning_level"] == "low"
+
+
+def test_a_model_outside_the_api_is_offered_if_codexs_own_shell_can_drive_it() -> None:
+    models = (
+        model("shell", supported_in_api=False, shell_type="shell_command"),
+        model("other", supported_in_api=False, shell_type="local"),
+        model("open", supported_in_api=True, shell_type="local"),
+    )
+
+    assert [e["slug"] for e in catalog(*models)] == ["shell", "open"]
+
+
+@pytest.mark.parametrize(
+    ("base", "largest", "wanted", "context"),
+    [
+        (272_000, 1_000_000, 400_000, 400_000),
+        (272_000, 400_000, 500_000, 400_000),
+        (272_000, 272_000, 500_000, 500_000),
+        (272_000, None, 100_000, 100_000),
+    ],
+    ids=["room", "clamped", "upstream names no larger one", "smaller"],
+)
+def test_the_operator_may_state_a_context_window(base: int, largest: int | None, wanted: int, context: int) -> None:
+    models = (model("m", context_window=base, max_context_window=largest), model("other", context_window=5))
+
+    made = json.loads(documents(models, frozenset(), CREATED, (("m", wanted),)).catalog)["models"]
+
+    assert [e["context_window"] for e in made] == [context, 5]
+    assert made[0]["max_context_window"] >= context
+
+
+def test_the_etag_is_that_of_what_the_caller_sees() -> None:
+    models = (model("a"), model("b"))
+
+    whole = documents(models, frozenset(), CREATED).etag
+
+    assert whole == documents(models, frozenset(), CREATED + 3600).etag
+    assert (
+        len({whole, documents(models, frozenset({"a"}), CREATED).etag, documents((), frozenset(), CREATED).etag}) == 3
+    )

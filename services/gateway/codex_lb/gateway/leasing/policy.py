@@ -61,6 +61,7 @@ class Policy:
     api_key_auth_enabled: bool = False
     unauthenticated_client_networks: tuple[Network, ...] = ()
     hide_quota_from_keys: bool = False
+    upstream_stream_transport: str = "auto"  # "auto", "http" or "websocket"
     keys: Mapping[bytes, KeyPolicy] = field(default_factory=dict)  # by SHA-256 of the key
     models: tuple[ListedModel, ...] = ()
     catalog_etag: str = ""
@@ -115,6 +116,7 @@ class PolicyClient:
                 api_key_auth_enabled=settings.api_key_auth_enabled,
                 unauthenticated_client_networks=tuple(ip_network(c) for c in settings.unauthenticated_client_cidrs),
                 hide_quota_from_keys=settings.hide_upstream_quota_from_api_keys,
+                upstream_stream_transport=settings.upstream_stream_transport or "auto",
             )
         if message.is_snapshot or message.api_keys or message.removed_api_key_ids:
             policy = replace(policy, keys=self._keys(policy.keys, message))

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
+import msgspec
 from starlette.types import Receive, Scope
 
 from codex_lb.gateway.errors import ForbiddenError
 from codex_lb.gateway.ingress.body import read_body, unpack
+from codex_lb.gateway.ingress.inline_images import FetchImages
+from codex_lb.gateway.leasing.policy import ListedModel
 from codex_lb.gateway.routes.gate import Admitted, header
+from codex_lb.gateway.translate.image_parts import image_urls, with_images
+from codex_lb.gateway.translate.members import UNREADABLE
+from codex_lb.gateway.translate.model_alias import Catalog
 from codex_lb.gateway.turn.context import TurnRequest
 from codex_lb.gateway.upstream.headers import RawHeader
 from codex_lb.kit.clock import Clock
@@ -39,6 +46,7 @@ class Asked:
     model: str
     reasoning_effort: str
     service_tier: str
+    requested_model: str = ""  # where the client has another name for it
 
 
 async def receive_request(
@@ -59,7 +67,14 @@ async def receive_request(
 
 
 def turn_of(
-    received: Received, admitted: Admitted, asked: Asked, *, turn_id: str, body: bytes, content_encoding: str = ""
+    received: Received,
+    admitted: Admitted,
+    asked: Asked,
+    *,
+    turn_id: str,
+    body: bytes,
+    content_encoding: str = "",
+    request_bytes: int | None = None,
 ) -> TurnRequest:
     """The turn that serves the request with this body for upstream. Raises ForbiddenError."""
     check_model(asked.model, admitted)
@@ -71,7 +86,7 @@ def turn_of(
         headers=tuple(received.headers),
         body=body,
         content_encoding=content_encoding,
-        requested_model=asked.model,
+        requested_model=asked.requested_model or asked.model,
         model=asked.model,
         reasoning_effort=asked.reasoning_effort,
         service_tier=asked.service_tier,
@@ -79,7 +94,7 @@ def turn_of(
         user_agent=header(received.headers, b"user-agent").decode("latin-1"),
         client_ip=str(admitted.caller.client or ""),
         session_id=session_of(received.headers),
-        request_bytes=len(received.sent),
+        request_bytes=len(received.sent) if request_bytes is None else request_bytes,
     )
 
 
@@ -90,6 +105,38 @@ def check_model(model: str, admitted: Admitted) -> None:
         error = ForbiddenError(f"This API key does not have access to model '{model}'")
         error.code = "model_not_allowed"
         raise error
+
+
+class Level(msgspec.Struct):
+    """What is read of a reasoning level."""
+
+    effort: str
+
+
+class CatalogEntry(msgspec.Struct):
+    """What is read of a model's entry."""
+
+    supported_reasoning_levels: list[Level] = []
+
+
+@lru_cache(maxsize=4)  # a new snapshot every few minutes, a look at it for every turn
+def catalog_of(models: tuple[ListedModel, ...]) -> Catalog:
+    """The models of a snapshot with the reasoning efforts they advertise; none of what cannot be read."""
+    return {model.slug: _efforts(model.entry_json) for model in models}
+
+
+def _efforts(entry_json: bytes) -> tuple[str, ...]:
+    try:
+        entry = msgspec.json.decode(entry_json, type=CatalogEntry)
+    except UNREADABLE:
+        return ()
+    return tuple(level.effort for level in entry.supported_reasoning_levels)
+
+
+async def with_fetched_images(body: bytes, fetch: FetchImages) -> bytes:
+    """The body with the images in it that it names by URL; itself when it names none, or none can be had."""
+    urls = image_urls(body)
+    return with_images(body, await fetch(urls)) if urls else body
 
 
 SESSION_HEADERS = (b"session-id", b"session_id", b"x-codex-session-id", b"thread-id", b"x-session-id")

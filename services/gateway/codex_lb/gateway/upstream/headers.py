@@ -108,3 +108,26 @@ def downstream_headers(answer: Iterable[Header], account_id: str, *, model_is_as
             continue
         passed.append((name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))  # as aiohttp decoded it
     return passed
+
+
+WEBSOCKETS_BETA = "responses_websockets=2026-02-06"
+# What a handshake does not carry because the WebSocket client writes it, or because a body would need it.
+NOT_IN_HANDSHAKE = frozenset({"accept", "accept-encoding", "content-type"})
+
+
+def handshake_headers(
+    inbound: Iterable[RawHeader], *, access_token: str, chatgpt_account_id: str, request_id: str
+) -> list[Header]:
+    """Headers of a WebSocket handshake with upstream (data-plane reference 5.1)."""
+    headers = upstream_headers(
+        inbound,
+        access_token=access_token,
+        chatgpt_account_id=chatgpt_account_id,
+        accept="",
+        content_encoding="",
+        request_id=request_id,
+    )
+    kept = [(name, value) for name, value in headers if name not in NOT_IN_HANDSHAKE and name != "openai-beta"]
+    asked = [v.strip() for name, value in headers if name == "openai-beta" for v in value.split(",") if v.strip()]
+    tokens = [token for token in asked if token not in ("responses=experimental", WEBSOCKETS_BETA)]
+    return [*kept, ("openai-beta", ",".join([*tokens, WEBSOCKETS_BETA]))]

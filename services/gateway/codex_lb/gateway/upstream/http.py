@@ -103,6 +103,11 @@ class AiohttpUpstream:
         self._session = session
         self._base_url = base_url
 
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The one session of the process, for sockets too."""
+        return self._session
+
     def post(self, path: str, *, headers: list[Header], body: bytes) -> AbstractAsyncContextManager[UpstreamAnswer]:
         return self.request("POST", path, headers=headers, body=body)
 

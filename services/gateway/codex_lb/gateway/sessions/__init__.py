@@ -1,0 +1,1 @@
+"""Live upstream sockets: what a conversation over WebSocket leans on between its turns."""

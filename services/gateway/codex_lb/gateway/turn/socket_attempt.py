@@ -1,0 +1,140 @@
+"""An attempt over the session's upstream socket: one frame up, events down, the socket left open for the next turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codex_lb.gateway.leasing.held import Holding
+from codex_lb.gateway.outcome import Blame, Broken, Completed, Fault, Outcome
+from codex_lb.gateway.sessions.session import Session
+from codex_lb.gateway.turn.attempt import HttpAttempt
+from codex_lb.gateway.turn.context import Attempt, TurnContext, Wish
+from codex_lb.gateway.turn.relay import Relay
+from codex_lb.gateway.turn.sse import Segment, segment_of_frame
+from codex_lb.gateway.upstream import quota
+from codex_lb.gateway.upstream.headers import handshake_headers
+from codex_lb.gateway.upstream.http import BrokenConnectionError, UpstreamHttp
+from codex_lb.gateway.upstream.turn_state import without_foreign
+from codex_lb.gateway.upstream.websocket import Closed, HandshakeRefusedError, UpstreamSocket, closed_early
+
+UPGRADE_REQUIRED = 426
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """A turn's request in both its forms."""
+
+    frame: str  # `response.create`, for a socket
+    body: bytes  # the same for an HTTP request; empty when it cannot go as one
+    is_continuation: bool  # refers to a response of this very socket and holds no more than what is new
+
+
+class SocketCaller:
+    """Speaks over the session's socket, or by requests where upstream wants that or the frame is too large."""
+
+    def __init__(
+        self, session: Session, upstream: UpstreamHttp, frames: Frames, *, frame_bytes_max: int, event_bytes_max: int
+    ) -> None:
+        self._session = session
+        self._upstream = upstream
+        self._frames = frames
+        self._event_bytes_max = event_bytes_max
+        self._is_too_large = len(frames.frame) >= frame_bytes_max
+
+    def wish(self) -> Wish:
+        """The account whose socket is open; a continuation takes no other."""
+        return Wish(self._session.account_id, is_bound=self._frames.is_continuation, upstream_transport="websocket")
+
+    def attempt(self, context: TurnContext) -> Attempt:
+        if (self._session.is_http_only or self._is_too_large) and self._frames.body:
+            return HttpAttempt(context, self._upstream, self._frames.body, event_bytes_max=self._event_bytes_max)
+        return SocketAttempt(context, self._session, self._frames)
+
+
+class SocketAttempt:
+    """The state of one turn on the socket."""
+
+    def __init__(self, context: TurnContext, session: Session, frames: Frames) -> None:
+        self._context = context
+        self._session = session
+        self._frames = frames
+        self._relay: Relay | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self._relay.outcome if self._relay else None
+
+    @property
+    def withheld(self) -> list[Segment]:
+        return self._relay.withheld if self._relay else []
+
+    @property
+    def has_told_failure(self) -> bool:
+        return self._relay is not None and self._relay.has_told_failure
+
+    async def run(self, holding: Holding) -> Outcome:
+        """Every way in which it can end is an outcome. A socket whose turn did not end well is closed."""
+        relay = self._relay = Relay(self._context, holding)
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._spoken(holding, relay)
+        finally:
+            if isinstance(relay.outcome if outcome is None else outcome, Completed):
+                self._session.rest()
+            else:
+                await self._session.drop()
+        return outcome
+
+    async def _spoken(self, holding: Holding, relay: Relay) -> Outcome:
+        holding.end.calls += 1
+        context = self._context
+        context.timings.dispatched_s = context.elapsed()
+        try:
+            was_live = self._session.is_live and self._session.account_id == holding.lease.account_id
+            if self._frames.is_continuation and not was_live:
+                return lost_continuation()
+            socket = await self._session.socket_for(holding.lease, self._headers(holding))
+            if not was_live:
+                relay.learn(quota.read_headers(socket.headers))
+            await socket.send(self._frames.frame)
+            context.deadline.heard = context.clock.monotonic()
+            handshake = [] if was_live else list(socket.headers.items())
+            context.delivery.begin(handshake, holding.lease.account_id)
+            return await self._relayed(socket, relay)
+        except HandshakeRefusedError as refused:
+            if refused.status == UPGRADE_REQUIRED:
+                self._session.is_http_only = True  # the same account is asked again, by a request
+                return Broken(Fault("upgrade_required", Blame.UPSTREAM, "Upstream takes no WebSocket now"))
+            return refused.failure
+        except BrokenConnectionError as error:
+            return relay.outcome or Broken(error.fault)
+
+    async def _relayed(self, socket: UpstreamSocket, relay: Relay) -> Outcome:
+        context = self._context
+        deadline, monotonic, timings = context.deadline, context.clock.monotonic, context.timings
+        while True:
+            heard = await socket.receive()
+            deadline.heard = monotonic()
+            if isinstance(heard, Closed):
+                return relay.outcome or Broken(closed_early(heard))
+            if timings.first_byte_s is None:
+                timings.first_byte_s = context.elapsed()
+            await relay.take(segment_of_frame(heard))
+            if relay.outcome is not None:
+                if isinstance(relay.outcome, Completed):
+                    self._session.note_response(relay.outcome.response_id)
+                return relay.outcome
+
+    def _headers(self, holding: Holding) -> list[tuple[str, str]]:
+        lease, request = holding.lease, self._context.request
+        return handshake_headers(
+            without_foreign(request.headers, lease.account_id),
+            access_token=lease.access_token,
+            chatgpt_account_id=lease.chatgpt_account_id,
+            request_id=request.turn_id,
+        )
+
+
+def lost_continuation() -> Outcome:
+    """The response to be continued died with its socket."""
+    return Broken(Fault("previous_response_not_found", Blame.CLIENT, "Previous response not found."))
