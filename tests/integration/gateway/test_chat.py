@@ -297,6 +297,48 @@ async def ask(client: AsyncOpenAI, messages: list[Any], *, is_streamed: bool) ->
     return {**kept, "tool_calls": list(calls.values())} if calls else kept
 
 
+def as_the_ai_sdk_returns(message: dict[str, Any]) -> dict[str, Any]:
+    """What `@ai-sdk/openai-compatible` and OpenCode keep of an answer: the bare text of its reasoning."""
+    text = message.pop("reasoning_content", "")
+    return {**message, "reasoning_details": text}
+
+
+async def test_a_client_that_drops_the_ciphertext_goes_on_with_its_reasoning(pair: Pair, client: AsyncOpenAI) -> None:
+    messages: list[Any] = [user(f"<<tool:weather:{ARGUMENTS}>><<tool:weather:{ARGUMENTS}>><<say:done>>")]
+    for _ in range(2):
+        message = as_the_ai_sdk_returns(await ask(client, messages, is_streamed=len(messages) == 1))
+        result = {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "rain"}
+        messages += [message, result]
+    final = await ask(client, messages, is_streamed=True)
+
+    assert final["content"] == "done"
+    kinds = [item["type"] for item in (await pair.upstream.turns())[-1].body["input"]]
+    assert kinds == ["message", *["reasoning", "function_call", "function_call_output"] * 2]
+    assert await pair.upstream.violations() == []
+
+
+@pytest.mark.parametrize("keeps_all", [True, False], ids=["brings it back", "drops it"])
+async def test_reasoning_goes_back_to_its_account_and_to_no_other(pair: Pair, keeps_all: bool) -> None:
+    await pair.add("a", "b", "c")
+    messages: list[Any] = [user(f"<<tool:weather:{ARGUMENTS}>>" * 4 + "<<say:done>>")]
+    async with AsyncOpenAI(base_url=f"{pair.base_url}/v1", api_key="none", max_retries=0) as client:
+        for n in range(4):
+            message = await ask(client, messages, is_streamed=n % 2 == 0)
+            messages.append(message if keeps_all else as_the_ai_sdk_returns(message))
+            messages.append({"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "rain"})
+            if n == 2:
+                (owner,) = {turn.account for turn in await pair.upstream.turns()}
+                await pair.upstream.script(owner or "", then=limit(resets_in_s=3600))
+        final = await ask(client, messages, is_streamed=False)
+
+    assert final["content"] == "done"
+    assert await pair.upstream.violations() == []
+    *_, moved, last = [turn for turn in await pair.upstream.turns() if turn.status == 200]
+    assert moved.account == last.account != owner
+    assert "reasoning" not in {item["type"] for item in moved.body["input"]}
+    assert [item["type"] for item in last.body["input"]].count("reasoning") == 1
+
+
 MOVED: dict[str, Step] = {
     "429 usage limit": limit(resets_in_s=3600),
     "429 rate limit": rate_limited(retry_after_s=30),

@@ -305,7 +305,7 @@ def test_a_whole_answer_and_a_stream_say_the_same(is_in_events: bool) -> None:
     events = [event("output_item.done", output_index=n, item=item) for n, item in enumerate(ITEMS)]
     end = completed(output=ITEMS)
 
-    whole = json.loads(completion(json.dumps(end[1]["response"]).encode(), HEAD))
+    whole = json.loads(completion(json.dumps(end[1]["response"]).encode(), HEAD).body)
     told = chunks(*events, completed()) if is_in_events else chunks(end)
 
     choice = whole["choices"][0]
@@ -334,8 +334,8 @@ def test_a_whole_answer_and_a_stream_say_the_same(is_in_events: bool) -> None:
 
 
 def test_a_whole_answer_without_words_has_no_content_beside_calls() -> None:
-    of_calls = json.loads(completion(json.dumps({"output": ITEMS[3:4]}).encode(), HEAD))
-    of_nothing = json.loads(completion(b'{"output":[]}', HEAD))
+    of_calls = json.loads(completion(json.dumps({"output": ITEMS[3:4]}).encode(), HEAD).body)
+    of_nothing = json.loads(completion(b'{"output":[]}', HEAD).body)
 
     assert of_calls["choices"][0]["message"]["content"] is None
     assert of_nothing["choices"][0]["message"]["content"] == ""

@@ -19,7 +19,7 @@ SUMMARY = {"type": "reasoning.summary", "id": "rs_1", "format": "openai-response
 
 def items(*messages: object) -> list[Any]:
     """The input of the upstream request."""
-    body = chat_turn(json.dumps({"model": "m", "messages": messages}).encode()).body
+    body = chat_turn(json.dumps({"model": "m", "messages": messages}).encode()).body()
     made: list[Any] = json.loads(body)["input"]
     return made
 

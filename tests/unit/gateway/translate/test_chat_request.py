@@ -29,7 +29,7 @@ anything = st.recursive(
 
 def sent(**more: object) -> dict[str, Any]:
     """What upstream gets."""
-    body: dict[str, Any] = json.loads(chat_turn(asked(**more)).body)
+    body: dict[str, Any] = json.loads(chat_turn(asked(**more)).body())
     return body
 
 
@@ -98,10 +98,10 @@ def test_reasoning_is_asked_to_say_what_it_thought(
 
 
 def test_a_model_that_takes_no_wish_for_summaries_gets_none() -> None:
-    body = json.loads(chat_turn(asked(reasoning_effort="low"), refuses_summary={"m"}).body)
+    body = json.loads(chat_turn(asked(reasoning_effort="low"), refuses_summary={"m"}).body())
 
     assert body["reasoning"] == {"effort": "low"}
-    assert "reasoning" not in json.loads(chat_turn(asked(), refuses_summary={"m"}).body)
+    assert "reasoning" not in json.loads(chat_turn(asked(), refuses_summary={"m"}).body())
 
 
 def test_a_schema_moves_up_one_level() -> None:
@@ -203,7 +203,7 @@ def test_a_tool_choice_is_flattened_like_the_tools(choice: object, expected: obj
 def test_numbers_keep_the_way_they_are_written() -> None:
     raw = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"future":{"a": 1.50, "b": 1e3}}'
 
-    assert b'"future":{"a": 1.50, "b": 1e3}' in chat_turn(raw).body
+    assert b'"future":{"a": 1.50, "b": 1e3}' in chat_turn(raw).body()
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=20).filter(lambda name: name not in OURS), anything, max_size=6))
@@ -248,7 +248,7 @@ def test_any_request_is_translated_or_refused(request: dict[str, object], messag
         except InvalidRequestError:
             pass
         else:
-            made = json.loads(turn.body)
+            made = json.loads(turn.body())
             assert (made["stream"], made["store"]) == (True, False)
             assert isinstance(made["input"], list)
             assert made.keys().isdisjoint(set(PARAMETERS) - {"input", "store"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,10 +11,15 @@ from starlette.types import Message
 
 from codex_lb.gateway.errors import GatewayError, PoolBusyError, UpstreamFailedError
 from codex_lb.gateway.translate.chat_answer import AnswerHead
+from codex_lb.gateway.translate.chat_messages import Thought
 from codex_lb.gateway.turn.chat_delivery import ChatJsonDelivery, ChatStreamDelivery
 from codex_lb.gateway.turn.sse import Segment, kind_of
 
 HEAD = AnswerHead("chatcmpl-turn_1", 1_700_000_000, "m")
+
+
+def kept_nowhere(_account_id: str, _call_ids: Sequence[str], _thoughts: Sequence[Thought]) -> None:
+    """Forgets at once."""
 
 
 class Wire:
@@ -50,7 +56,7 @@ def wire() -> Wire:
 
 @pytest.fixture
 def stream(wire: Wire) -> ChatStreamDelivery:
-    return ChatStreamDelivery(wire.send, HEAD, [(b"x-request-id", b"turn_1")], includes_usage=False)
+    return ChatStreamDelivery(wire.send, HEAD, [(b"x-request-id", b"turn_1")], kept_nowhere, includes_usage=False)
 
 
 async def test_a_stream_opens_with_its_first_chunk(wire: Wire, stream: ChatStreamDelivery) -> None:
@@ -132,9 +138,9 @@ async def test_upstreams_own_failure_ends_the_stream(
 async def test_an_end_that_cannot_be_read_is_upstreams_failure(wire: Wire, is_streamed: bool) -> None:
     broken = b"event: response.completed\ndata: {not json\n\n"
     delivery = (
-        ChatStreamDelivery(wire.send, HEAD, [], includes_usage=False)
+        ChatStreamDelivery(wire.send, HEAD, [], kept_nowhere, includes_usage=False)
         if is_streamed
-        else ChatJsonDelivery(wire.send, HEAD, [])
+        else ChatJsonDelivery(wire.send, HEAD, [], kept_nowhere)
     )
 
     with pytest.raises(UpstreamFailedError) as failed:
@@ -145,7 +151,7 @@ async def test_an_end_that_cannot_be_read_is_upstreams_failure(wire: Wire, is_st
 
 
 async def test_one_object_is_sent_when_it_is_whole(wire: Wire) -> None:
-    whole = ChatJsonDelivery(wire.send, HEAD, [])
+    whole = ChatJsonDelivery(wire.send, HEAD, [], kept_nowhere)
     item = {"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}
 
     whole.begin([("content-type", "text/event-stream")], "acc")

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from codex_lb.gateway.translate.chat_messages import REASONING_FORMAT
+from codex_lb.gateway.translate.chat_messages import REASONING_FORMAT, Thought
 from codex_lb.gateway.translate.members import UNREADABLE
 
 PARAGRAPH: Final = "\n\n"  # between two messages, or two parts of a summary: upstream sends them without a space
@@ -110,10 +110,20 @@ class _Message:
     details: list[dict[str, object]] = field(default_factory=list)
 
 
-def completion(response: bytes, head: AnswerHead) -> bytes:
-    """The chat completion that says what a response says. Raises msgspec.DecodeError or ValueError."""
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer, and what of it is worth remembering."""
+
+    body: bytes
+    call_ids: list[str]
+    sealed: list[Thought]
+
+
+def completion(response: bytes, head: AnswerHead) -> Completion:
+    """The chat completion that says what a response says. Raises one of UNREADABLE."""
     finished = msgspec.json.decode(response, type=Response)
-    message = _message(items_in(finished.output or ()))
+    items = items_in(finished.output or ())
+    message = _message(items)
     choice = {
         "index": 0,
         "message": _as_json(message),
@@ -130,7 +140,9 @@ def completion(response: bytes, head: AnswerHead) -> bytes:
     }
     if finished.service_tier:
         answer["service_tier"] = finished.service_tier
-    return msgspec.json.encode(answer)
+    call_ids = [item.call_id for item in items if item.type in CALLS and item.call_id]
+    sealed = [thought for item in items if (thought := sealed_in(item))]
+    return Completion(msgspec.json.encode(answer), call_ids, sealed)
 
 
 def items_in(output: Iterable[msgspec.Raw]) -> list[Item]:
@@ -180,6 +192,14 @@ def summary_detail(summary: str, item_id: str | None, index: int) -> dict[str, o
 def encrypted_detail(data: str, item_id: str | None, index: int) -> dict[str, object]:
     """The reasoning itself, which only upstream can read; a client brings it back with its next request."""
     return {"type": "reasoning.encrypted", "data": data, "id": item_id, "format": REASONING_FORMAT, "index": index}
+
+
+def sealed_in(item: Item) -> Thought | None:
+    """The reasoning item as upstream takes it back."""
+    if item.type != "reasoning" or not item.encrypted_content:
+        return None
+    summary = [{"type": "summary_text", "text": part.text} for part in item.summary or () if part.text]
+    return Thought(id=item.id or msgspec.UNSET, summary=summary, encrypted_content=item.encrypted_content)
 
 
 def _message(items: Sequence[Item]) -> _Message:

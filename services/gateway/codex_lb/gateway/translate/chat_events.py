@@ -19,9 +19,10 @@ from codex_lb.gateway.translate.chat_answer import (
     encrypted_detail,
     finish_reason,
     items_in,
+    sealed_in,
     usage_of,
 )
-from codex_lb.gateway.translate.chat_messages import REASONING_FORMAT
+from codex_lb.gateway.translate.chat_messages import REASONING_FORMAT, Thought
 from codex_lb.gateway.translate.members import UNREADABLE, is_text
 
 CONTENT: Final = b'"content":'
@@ -112,8 +113,14 @@ class ChatChunks:
         self._calls: list[_Call] = []  # those announced
         self._call_by: dict[str | int, _Call] = {}  # output index, call id, item id
         self._thoughts: dict[int, _Thought] = {}  # by output index
+        self.sealed: list[Thought] = []  # reasoning that upstream would take back
         self._has_thought = False
         self._has_content = False
+
+    @property
+    def call_ids(self) -> list[str]:
+        """The calls that the client knows of."""
+        return [call.call_id for call in self._calls]
 
     def take(self, name: bytes, data: bytes) -> bytes:
         """The chunks that an event becomes; none if it cannot be read."""
@@ -276,6 +283,8 @@ class ChatChunks:
             told = self._think(_encode(item.thought), thought, begins=True)
         if item.encrypted_content and not thought.is_sealed:
             thought.is_sealed = True
+            if sealed := sealed_in(item):
+                self.sealed.append(sealed)
             detail = encrypted_detail(item.encrypted_content, item.id, thought.index)
             told += self._chunk(b'"reasoning_details":', _encode([detail]))
         return told

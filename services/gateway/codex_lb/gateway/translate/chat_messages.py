@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -69,10 +69,19 @@ class Thought(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     encrypted_content: str
 
 
+Recall = Callable[[Sequence[str]], Sequence[Thought]]  # the reasoning before these calls, if it is remembered
+
+
+def nothing_recalled(_call_ids: Sequence[str]) -> Sequence[Thought]:
+    """Remembers nothing."""
+    return ()
+
+
 class Conversation:
     """Turns messages into items, one after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, recall: Recall = nothing_recalled) -> None:
+        self._recall = recall
         self._custom_calls: set[str] = set()
         self._thoughts: set[str] = set()
 
@@ -93,7 +102,8 @@ class Conversation:
 
     def _answered(self, message: Message, where: str) -> Iterator[object]:
         """Upstream wrote its reasoning first, then its text, then its calls."""
-        for thought in thoughts_of(message.reasoning_details):
+        calls = message.tool_calls or ()
+        for thought in thoughts_of(message.reasoning_details) or self._recall([call.id for call in calls]):
             if thought.encrypted_content not in self._thoughts:
                 self._thoughts.add(thought.encrypted_content)
                 yield thought
@@ -102,7 +112,7 @@ class Conversation:
             parts.append({"type": "refusal", "refusal": message.refusal})
         if parts:
             yield said("assistant", parts)
-        for n, call in enumerate(message.tool_calls or ()):
+        for n, call in enumerate(calls):
             yield self._called(call, f"{where}.tool_calls[{n}]")
 
     def _called(self, call: ToolCall, where: str) -> object:

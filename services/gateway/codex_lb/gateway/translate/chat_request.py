@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from codex_lb.gateway.errors import InvalidRequestError
-from codex_lb.gateway.translate.chat_messages import Conversation
+from codex_lb.gateway.translate.chat_messages import Conversation, Recall, Thought, nothing_recalled
 from codex_lb.gateway.translate.members import (
     FALSE,
     TRUE,
@@ -127,18 +127,30 @@ class ChatRequest(msgspec.Struct):
 class ChatTurn:
     """A translated request, and what the answer needs to know of it."""
 
-    body: bytes  # for upstream
+    members: Members  # of the body for upstream, without its input
+    items: list[object]  # of the input
     model: str
     is_streamed: bool
     includes_usage: bool  # only matters to a stream: a whole answer always has it
     reasoning_effort: str
     service_tier: str
 
+    @property
+    def thoughts(self) -> list[Thought]:
+        """The reasoning that it brings back."""
+        return [item for item in self.items if isinstance(item, Thought)]
 
-def chat_turn(body: bytes, *, refuses_summary: Collection[str] = ()) -> ChatTurn:
+    def body(self, *, without: Collection[Thought] = ()) -> bytes:
+        """The body for upstream, but for thoughts that the account cannot read."""
+        items = [item for item in self.items if item not in without] if without else self.items
+        return msgspec.json.encode({**self.members, "input": items})
+
+
+def chat_turn(body: bytes, *, refuses_summary: Collection[str] = (), recall: Recall = nothing_recalled) -> ChatTurn:
     """The request for upstream. Raises InvalidRequestError.
 
     Every model is asked for a summary of its reasoning, without which there is none to deliver, but for those named.
+    `recall` gives the reasoning of messages that come without it.
     """
     asked = read(body, ChatRequest)
     if not asked.model.strip():
@@ -152,7 +164,6 @@ def chat_turn(body: bytes, *, refuses_summary: Collection[str] = ()) -> ChatTurn
     tier = "priority" if asked.service_tier == "fast" else asked.service_tier or ""
     members |= {
         "instructions": written(asked.instructions or ""),
-        "input": written(_input(asked.messages)),
         "include": written(list(dict.fromkeys([*(asked.include or ()), ENCRYPTED_REASONING]))),
         "stream": TRUE,
         "store": FALSE,
@@ -165,7 +176,8 @@ def chat_turn(body: bytes, *, refuses_summary: Collection[str] = ()) -> ChatTurn
     if tier:
         members["service_tier"] = written(tier)
     return ChatTurn(
-        body=msgspec.json.encode(members),
+        members=members,
+        items=_input(asked.messages, recall),
         model=asked.model,
         is_streamed=asked.stream is True,
         includes_usage=asked.stream_options is not None and asked.stream_options.include_usage is True,
@@ -184,10 +196,10 @@ def _check(name: str, raw: msgspec.Raw) -> None:
             pass
 
 
-def _input(messages: list[msgspec.Raw] | None) -> list[object]:
+def _input(messages: list[msgspec.Raw] | None, recall: Recall) -> list[object]:
     if not messages:
         raise InvalidRequestError("Invalid request payload", param="messages")
-    conversation = Conversation()
+    conversation = Conversation(recall)
     return [item for n, raw in enumerate(messages) for item in conversation.items_of(raw, f"messages[{n}]")]
 
 

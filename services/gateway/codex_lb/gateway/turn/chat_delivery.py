@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 from starlette.types import Send
@@ -11,18 +11,26 @@ from codex_lb.gateway.errors import GatewayError, UpstreamFailedError
 from codex_lb.gateway.outcome import Blame, Fault
 from codex_lb.gateway.translate.chat_answer import AnswerHead, completion
 from codex_lb.gateway.translate.chat_events import DONE, ChatChunks
+from codex_lb.gateway.translate.chat_messages import Thought
 from codex_lb.gateway.translate.members import UNREADABLE
 from codex_lb.gateway.turn.delivery import KNOWN_TO_CLIENTS, Dialect, JsonDelivery, SseDelivery, code_for_stream
 from codex_lb.gateway.turn.meter import read_terminal
 from codex_lb.gateway.turn.sse import Kind, Segment, data_of
 from codex_lb.gateway.upstream.headers import Header, RawHeader
 
+# Told once an answer is whole: the account, the calls, and the reasoning that led to them.
+Keep = Callable[[str, Sequence[str], Sequence[Thought]], None]
+
 
 class ChatStreamDelivery(SseDelivery):
     """A stream of chunks."""
 
-    def __init__(self, send: Send, head: AnswerHead, own_headers: list[RawHeader], *, includes_usage: bool) -> None:
+    def __init__(
+        self, send: Send, head: AnswerHead, own_headers: list[RawHeader], keep: Keep, *, includes_usage: bool
+    ) -> None:
         super().__init__(send, Dialect.PUBLIC, own_headers, model_is_as_asked=True)
+        self._keep = keep
+        self._account_id = ""
         self._head = head
         self._includes_usage = includes_usage
         self._chunks = ChatChunks(head, includes_usage=includes_usage)
@@ -30,6 +38,7 @@ class ChatStreamDelivery(SseDelivery):
     def begin(self, headers: list[Header], account_id: str) -> None:
         """Nothing of an earlier attempt was told: an attempt that told something is the last one."""
         super().begin(headers, account_id)
+        self._account_id = account_id
         self._chunks = ChatChunks(self._head, includes_usage=self._includes_usage)
 
     async def take(self, segment: Segment) -> None:
@@ -60,26 +69,36 @@ class ChatStreamDelivery(SseDelivery):
 
     def _last_chunks(self, data: bytes) -> bytes:
         try:
-            return self._chunks.finish(data)
+            told = self._chunks.finish(data)
         except UNREADABLE as error:
             raise unreadable_end() from error
+        self._keep(self._account_id, self._chunks.call_ids, self._chunks.sealed)
+        return told
 
 
 class ChatJsonDelivery(JsonDelivery):
     """One chat completion, sent when it is whole."""
 
-    def __init__(self, send: Send, head: AnswerHead, own_headers: list[RawHeader]) -> None:
+    def __init__(self, send: Send, head: AnswerHead, own_headers: list[RawHeader], keep: Keep) -> None:
         super().__init__(send, own_headers, model_is_as_asked=True)
         self._head = head
+        self._keep = keep
+        self._account_id = ""
+
+    def begin(self, headers: list[Header], account_id: str) -> None:
+        super().begin(headers, account_id)
+        self._account_id = account_id
 
     async def take(self, segment: Segment) -> None:
         if segment.kind not in (Kind.COMPLETED, Kind.INCOMPLETE):
             await super().take(segment)
             return
         try:
-            self._response = completion(self._fold.response(segment.data), self._head)
+            made = completion(self._fold.response(segment.data), self._head)
         except UNREADABLE as error:
             raise unreadable_end() from error
+        self._response = made.body
+        self._keep(self._account_id, made.call_ids, made.sealed)
 
 
 def last_error(message: str, kind: str, code: str, param: str | None = None) -> bytes:
