@@ -84,7 +84,7 @@ class ResponsesSocket:
         if state := header(headers, TURN_STATE):
             own.append((TURN_STATE, state))
         await send({"type": "websocket.accept", "headers": own})
-        log.info(f"WebSocket {scope['path']}", user_agent=header(headers, b"user-agent").decode("latin-1"))
+        log.info("WebSocket %s", scope["path"], user_agent=header(headers, b"user-agent").decode("latin-1"))
         connection = Connection(self, scope, receive, send)
         self._connections.add(connection)
         try:

@@ -256,6 +256,6 @@ class Turn:
         end.user_agent, end.client_ip, end.session_id = request.user_agent, request.client_ip, request.session_id
         end.request_bytes, end.response_bytes = request.request_bytes, delivery.bytes_sent
         if end.transport != "websocket":  # whose line was written when it connected
-            log.info(f"POST {end.route} {end.status}", turn_id=end.turn_id, model=end.model, account_id=end.account_id)
+            log.info("POST %s %d", end.route, end.status, turn_id=end.turn_id, account_id=end.account_id)
         self._turns.leases.report(end)
         self._turns.metrics.observe(end)
