@@ -16,6 +16,7 @@ from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
 from codex_lb.control.app import Control, open_control
 from codex_lb.control.settings import ControlSettings
 from codex_lb.gateway.app import Gateway, open_gateway
+from codex_lb.gateway.ingress.inline_images import FetchImages
 from codex_lb.gateway.settings import GatewaySettings
 from codex_lb.kit.clock import SystemClock
 from codex_lb.kit.http_server import HttpServer
@@ -66,7 +67,9 @@ class Pair:
 
 
 @asynccontextmanager
-async def start_pair(upstream: Upstream, folder: Path, **gateway_settings: object) -> AsyncIterator[Pair]:
+async def start_pair(
+    upstream: Upstream, folder: Path, *, fetch_images: FetchImages | None = None, **gateway_settings: object
+) -> AsyncIterator[Pair]:
     """Control on a unix socket, the gateway on a free port, both ready."""
     clock = SystemClock()
     target = f"unix:{folder}/control.sock"
@@ -83,7 +86,7 @@ async def start_pair(upstream: Upstream, folder: Path, **gateway_settings: objec
     )
     async with (
         open_control(control_settings, clock, listen=[target], reannounce_grace_s=0) as control,
-        open_gateway(settings, clock) as gateway,
+        open_gateway(settings, clock, fetch_images=fetch_images) as gateway,
         grpc.aio.insecure_channel(target) as channel,
     ):
         server = HttpServer(gateway.app, ("127.0.0.1", 0), websockets=True)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from codex_lb.gateway.continuity.owners import MemoryOwners, Owners
 from codex_lb.gateway.errors import GatewayError, MethodNotAllowedError, NotFoundError, envelope
+from codex_lb.gateway.ingress.inline_images import FetchImages, fetch_nothing, open_image_fetcher
 from codex_lb.gateway.leasing.client import LeaseClient, open_lease_client
 from codex_lb.gateway.leasing.outbox import Outbox
 from codex_lb.gateway.leasing.policy import PolicyClient
@@ -65,8 +66,10 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Gateway]:
-    """A gateway attached to control, or on its way there."""
+async def open_gateway(
+    settings: GatewaySettings, clock: Clock, *, fetch_images: FetchImages | None = None
+) -> AsyncIterator[Gateway]:
+    """A gateway attached to control, or on its way there. `fetch_images`: another way than the settings' to get them."""
     replica_id = new_id("gw")
     token = settings.service_token.get_secret_value() if settings.service_token else None
     outbox = Outbox(settings.data_dir / "outbox")
@@ -75,6 +78,7 @@ async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator
         open_upstream(
             settings.upstream_base_url, connect_timeout_s=settings.upstream_connect_timeout_seconds
         ) as upstream,
+        open_image_fetcher(settings.image_inline_allowed_hosts) as fetch_public_images,
         open_lease_client(channel, outbox, clock, replica_id=replica_id, version=VERSION) as leases,
         anyio.create_task_group() as tasks,
     ):
@@ -89,6 +93,8 @@ async def open_gateway(settings: GatewaySettings, clock: Clock) -> AsyncIterator
         metrics = MetricsRegistry()
         turns = Turns(leases, upstream, clock, limits_of(settings), TurnMetrics(metrics))
         measure(metrics, turns, leases)
+        if fetch_images is None:
+            fetch_images = fetch_public_images if settings.image_inline_fetch_enabled else fetch_nothing
         bytes_max = settings.max_decompressed_responses_body_bytes
         native = Responses(turns, gate, clock, Dialect.NATIVE, fetch_images, body_bytes_max=bytes_max)
         public = Responses(turns, gate, clock, Dialect.PUBLIC, fetch_images, body_bytes_max=bytes_max)

@@ -7,10 +7,18 @@ from starlette.types import Receive, Scope, Send
 from codex_lb.gateway.errors import DrainingError, GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
 from codex_lb.gateway.ingress.hang_up import hang_up_of
+from codex_lb.gateway.ingress.inline_images import FetchImages
 from codex_lb.gateway.routes.gate import Admitted, Gate, answer_headers
-from codex_lb.gateway.routes.reading import Asked, receive_request, turn_of
+from codex_lb.gateway.routes.reading import (
+    Asked,
+    catalog_of,
+    check_model,
+    receive_request,
+    turn_of,
+    with_fetched_images,
+)
 from codex_lb.gateway.routes.replies import reply_error
-from codex_lb.gateway.translate.responses import native_body, public_body, read_request
+from codex_lb.gateway.translate.responses import native_turn, public_turn
 from codex_lb.gateway.turn.context import TurnRequest
 from codex_lb.gateway.turn.delivery import Dialect, JsonDelivery, SseDelivery
 from codex_lb.gateway.turn.turn import Turns
@@ -23,11 +31,21 @@ OVERSIZE_STATUS = 400  # Codex sends a request again five times after 413
 class Responses:
     """One ASGI endpoint per dialect."""
 
-    def __init__(self, turns: Turns, gate: Gate, clock: Clock, dialect: Dialect, *, body_bytes_max: int) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        gate: Gate,
+        clock: Clock,
+        dialect: Dialect,
+        fetch_images: FetchImages,
+        *,
+        body_bytes_max: int,
+    ) -> None:
         self._turns = turns
         self._gate = gate
         self._clock = clock
         self._dialect = dialect
+        self._fetch_images = fetch_images
         self._body_bytes_max = body_bytes_max
         self.is_draining = False
 
@@ -58,16 +76,15 @@ class Responses:
         received = await receive_request(
             scope, receive, self._clock, body_bytes_max=self._body_bytes_max, too_large_status=OVERSIZE_STATUS
         )
-        wanted = read_request(received.plain)
-        if self._dialect is Dialect.NATIVE:
-            body, is_streamed = native_body(received.plain, wanted), True
-        else:
-            body, is_streamed = public_body(received.plain), wanted.stream is True
-        effort = (wanted.reasoning.effort or "") if wanted.reasoning else ""
-        asked = Asked(wanted.model, effort, wanted.service_tier or "")
+        is_native = self._dialect is Dialect.NATIVE
+        read = native_turn if is_native else public_turn
+        wanted = read(received.plain, catalog_of(admitted.policy.models))
+        asked = Asked(wanted.model, wanted.reasoning_effort, wanted.service_tier, wanted.requested_model)
+        check_model(asked.model, admitted)  # before anything is fetched for this caller
+        body = await with_fetched_images(wanted.body, self._fetch_images)
         if body is received.plain and received.is_zstd:
             # Upstream takes zstd from Codex itself, so a body that stays as it is stays packed as it came.
             turn = turn_of(received, admitted, asked, turn_id=turn_id, body=received.sent, content_encoding="zstd")
         else:
             turn = turn_of(received, admitted, asked, turn_id=turn_id, body=body)
-        return turn, is_streamed
+        return turn, is_native or wanted.is_streamed

@@ -10,15 +10,14 @@ from typing import Final
 
 import msgspec
 
-from codex_lb.gateway.translate.members import UNREADABLE, Members, word, written
+from codex_lb.gateway.translate.members import UNREADABLE, word, written
+from codex_lb.gateway.translate.rewriting import each, members_of, with_members
 
 PARTS_MAX = 16  # replaced in one request
 INLINED_BYTES_MAX = 64 * 2**20  # written into one request: a short one could name one large image a thousand times
 URL_BYTES_MAX = 8192  # longer ones are no addresses of images, and servers refuse them
 MARKS: Final = (b'"input_image"', b"https:")  # not "https://": some encoders escape slashes
 HOLDERS: Final = ("content", "output")  # of messages; of what a tool answered
-
-Change = Callable[[msgspec.Raw], msgspec.Raw]  # gives back what it was given when there is nothing to change
 
 
 def image_urls(body: bytes) -> list[str]:
@@ -49,7 +48,7 @@ def _rewritten(body: bytes, replacement: Callable[[str], str | None]) -> bytes:
         return body
 
     def part(raw: msgspec.Raw) -> msgspec.Raw:
-        members = _members(raw)
+        members = members_of(raw)
         if members is None or word(members.get("type")) != "input_image":
             return raw
         url = _url(members.get("image_url"))
@@ -57,39 +56,13 @@ def _rewritten(body: bytes, replacement: Callable[[str], str | None]) -> bytes:
         return raw if new is None else written({**members, "image_url": new})
 
     def item(raw: msgspec.Raw) -> msgspec.Raw:
-        return _with_members(raw, HOLDERS, lambda held: _each(held, part))
+        if MARKS[0] not in bytes(raw):
+            return raw
+        return with_members(raw, HOLDERS, lambda held: each(held, part))
 
     request = msgspec.Raw(body)
-    changed = _with_members(request, ("input",), lambda items: _each(items, item))
+    changed = with_members(request, ("input",), lambda items: each(items, item))
     return body if changed is request else bytes(changed)
-
-
-def _each(raw: msgspec.Raw, change: Change) -> msgspec.Raw:
-    """A list with its elements changed; anything else stays."""
-    if MARKS[0] not in bytes(raw):
-        return raw
-    try:
-        elements = msgspec.json.decode(raw, type=list[msgspec.Raw])
-    except UNREADABLE:
-        return raw
-    changed = [change(element) for element in elements]
-    return raw if all(new is old for new, old in zip(changed, elements, strict=True)) else written(changed)
-
-
-def _with_members(raw: msgspec.Raw, names: tuple[str, ...], change: Change) -> msgspec.Raw:
-    """An object with some of its members changed; anything else stays."""
-    members = _members(raw)
-    if members is None:
-        return raw
-    changed = {name: change(members[name]) for name in names if name in members}
-    return raw if all(new is members[name] for name, new in changed.items()) else written({**members, **changed})
-
-
-def _members(raw: msgspec.Raw) -> Members | None:
-    try:
-        return msgspec.json.decode(raw, type=Members)
-    except UNREADABLE:
-        return None
 
 
 def _url(raw: msgspec.Raw | None) -> str:

@@ -1,20 +1,28 @@
 """Responses requests of clients to what upstream accepts. Pure.
 
-Only the members named here are read or changed; everything else, known or not, keeps its bytes.
+Only the members named here are read or changed; everything else, known or not, keeps its bytes. A request that upstream
+would take as it is stays the very same bytes object.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from codex_lb.gateway.errors import InvalidRequestError
+from codex_lb.gateway.translate.input_items import items_of_input, items_of_messages
+from codex_lb.gateway.translate.members import FALSE, TRUE, Members, Word, is_given, is_list, read, word, written
+from codex_lb.gateway.translate.model_alias import Catalog, named, upstream_effort
+from codex_lb.gateway.translate.rewriting import each, members_of, same, with_members
+from codex_lb.gateway.translate.strict_schema import check_text, check_tools
 
 # Members that upstream answers with "Unsupported parameter" (data-plane reference 1.5).
-NOT_FOR_UPSTREAM = (
+NOT_FOR_UPSTREAM: Final = (
     "max_output_tokens",
     "metadata",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "temperature",
@@ -22,11 +30,38 @@ NOT_FOR_UPSTREAM = (
     "truncation",
     "user",
 )
-TRUE, FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
-Members = dict[str, msgspec.Raw]
-# A word of a client's that travels in messages to control: one that fills such a message would break the stream, and
-# as part of an unsettled report break it again for ever.
-Word = Annotated[str, msgspec.Meta(max_length=256)]
+# What some clients call otherwise, and the member (and member of that) where it belongs. What stands there counts, then
+# the first of these.
+ALIASES: Final = {
+    "promptCacheKey": ("prompt_cache_key", ""),
+    "promptCacheRetention": ("prompt_cache_retention", ""),
+    "textVerbosity": ("text", "verbosity"),
+    "verbosity": ("text", "verbosity"),
+    "reasoningEffort": ("reasoning", "effort"),
+    "reasoning_effort": ("reasoning", "effort"),
+    "reasoningSummary": ("reasoning", "summary"),
+    "reasoning_summary": ("reasoning", "summary"),
+    "thinking": ("reasoning", "effort"),
+    "enable_thinking": ("reasoning", "effort"),
+}
+EFFORT_OF_THINKING: Final = {  # other vendors only know on and off
+    **dict.fromkeys(("true", "enabled", "adaptive", "auto", "on"), "medium"),
+    **dict.fromkeys(("false", "disabled", "none", "off"), "minimal"),
+    **{effort: effort for effort in ("minimal", "low", "medium", "high", "xhigh", "max", "ultra")},
+}
+INCLUDABLE: Final = frozenset({
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+})  # fmt: skip
+TRUNCATIONS: Final = ("auto", "disabled")
+WEB_SEARCH_PREVIEW: Final = "web_search_preview"  # and its dated variants
+UPSTREAM_TIER: Final = {"fast": "priority"}
+NULL = msgspec.Raw(b"null")
 
 
 class Reasoning(msgspec.Struct):
@@ -40,91 +75,171 @@ class ResponsesRequest(msgspec.Struct):
 
     model: Word = ""
     stream: bool | None = None
-    store: bool | None = None
     service_tier: Word | None = None
     reasoning: Reasoning | None = None
     prompt_cache_key: str | None = None
     previous_response_id: str | None = None
 
 
-def read_request(body: bytes) -> ResponsesRequest:
+READ: Final = ResponsesRequest.__struct_fields__
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesTurn:
+    """A request as upstream takes it, and what else needs to be known of it."""
+
+    body: bytes  # for upstream
+    requested_model: str
+    model: str
+    is_streamed: bool
+    reasoning_effort: str
+    service_tier: str
+
+
+def native_turn(body: bytes, catalog: Catalog) -> ResponsesTurn:
+    """A request of Codex, which by itself says what upstream takes. Raises InvalidRequestError naming the member."""
+    members = read(body, Members)
+    return _turn(body, members, members, catalog)
+
+
+def public_turn(body: bytes, catalog: Catalog) -> ResponsesTurn:
+    """A request in the public dialect, checked and put into upstream's words. Raises InvalidRequestError likewise."""
+    members = read(body, Members)
+    sent = _with_own_names(members)
+    sent["input"] = _input(sent)
+    sent.pop("messages", None)
+    if not is_given(sent.get("instructions")):
+        sent["instructions"] = written("")
+    if is_given(include := sent.get("include", NULL)):
+        _check_include(include)
+    if "text" in sent:
+        check_text(sent["text"])
+    if "tools" in sent:
+        check_tools(sent["tools"])
+    return _turn(body, members, sent, catalog)
+
+
+def _turn(body: bytes, members: Members, prepared: Members, catalog: Catalog) -> ResponsesTurn:
+    """What both dialects have in common: members that upstream refuses, or calls otherwise."""
+    asked = read_request(written({name: prepared[name] for name in READ if name in prepared}))
+    asked_effort = (asked.reasoning.effort or "") if asked.reasoning else ""
+    asked_tier = asked.service_tier or ""
+    alias = named(asked.model, catalog)
+    effort = upstream_effort(alias.effort or asked_effort, catalog.get(alias.model, ()))
+    tier = asked_tier or alias.service_tier
+    tier = UPSTREAM_TIER.get(tier, tier)
+    _check_truncation(prepared.get("truncation", NULL))
+    sent = {name: raw for name, raw in prepared.items() if name not in NOT_FOR_UPSTREAM}
+    if alias.model != asked.model:
+        sent["model"] = written(alias.model)
+    if effort != asked_effort:
+        sent["reasoning"] = written({**_inner(sent, "reasoning"), "effort": effort})
+    if tier != asked_tier:
+        sent["service_tier"] = written(tier)
+    if asked.previous_response_id is not None:
+        _place_previous(sent, asked.previous_response_id)
+    for name in sent.keys() & {"tools", "tool_choice"}:
+        sent[name] = _with_web_search(sent[name])
+    if asked.stream is not True:
+        sent["stream"] = TRUE
+    if sent.get("store") != FALSE:
+        sent["store"] = FALSE
+    is_same = len(sent) == len(members) and same(sent.values(), map(members.get, sent))
+    return ResponsesTurn(
+        body=body if is_same else msgspec.json.encode(sent),
+        requested_model=asked.model,
+        model=alias.model,
+        is_streamed=asked.stream is True,
+        reasoning_effort=effort,
+        service_tier=tier,
+    )
+
+
+def read_request(body: bytes | msgspec.Raw) -> ResponsesRequest:
     """The members the gateway acts on. Raises InvalidRequestError naming the member."""
-    try:
-        request = msgspec.json.decode(body, type=ResponsesRequest)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError("Invalid request payload", param=_member(str(error))) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequestError("The request body is not valid JSON") from error
-    except RecursionError as error:
-        raise InvalidRequestError("The request body is nested too deeply") from error
+    request = read(body, ResponsesRequest)
     if not request.model.strip():
         raise InvalidRequestError("Invalid request payload", param="model")
     return request
 
 
-def native_body(body: bytes, request: ResponsesRequest) -> bytes:
-    """A Codex request for upstream: as it came, unless it asks for what upstream refuses."""
-    if request.stream is True and request.store is False:
-        return body
-    members = _members(body)
-    members["stream"], members["store"] = TRUE, FALSE
-    return msgspec.json.encode(members)
-
-
 def public_body(body: bytes) -> bytes:
-    """A request in the public dialect for upstream, which streams, stores nothing and takes lists only."""
-    members = _members(body)
-    for name in NOT_FOR_UPSTREAM:
-        members.pop(name, None)
-    members["stream"], members["store"] = TRUE, FALSE
-    members["input"] = _input(members.get("input"))
-    if bytes(members.get("service_tier", b"")) == b'"fast"':
-        members["service_tier"] = msgspec.Raw(b'"priority"')
-    if bytes(members.get("instructions", b"")) in (b"", b"null"):
-        members["instructions"] = msgspec.Raw(b'""')
-    return msgspec.json.encode(members)
+    """A request in the public dialect for upstream, whatever the catalog holds."""
+    return public_turn(body, {}).body
 
 
-def _input(raw: msgspec.Raw | None) -> msgspec.Raw:
-    """The input as a list of items without the role upstream refuses."""
-    if raw is None or bytes(raw) == b"null":
-        raise InvalidRequestError("Invalid request payload", param="input")
-    first = bytes(raw).lstrip()[:1]
-    if first == b'"':
-        try:
-            text = msgspec.json.decode(raw, type=str)
-        except UnicodeDecodeError as error:
-            raise InvalidRequestError("Invalid request payload", param="input") from error
-        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-        return msgspec.Raw(msgspec.json.encode([item]))
-    if first != b"[":
-        raise InvalidRequestError("Invalid request payload", param="input")
-    if b'"system"' not in bytes(raw):
+def _with_own_names(members: Members) -> Members:
+    """The members under the names that upstream knows."""
+    own = {name: raw for name, raw in members.items() if name not in ALIASES}
+    for name, (outer, inner) in ALIASES.items():
+        raw = members.get(name, NULL)
+        if name in ("thinking", "enable_thinking"):
+            raw = written(_effort_of(raw))
+        if not is_given(raw):
+            continue
+        if not inner and not is_given(own.get(outer)):
+            own[outer] = raw
+        elif inner and not is_given((held := _inner(own, outer)).get(inner)):
+            own[outer] = written({**held, inner: raw})
+    return own
+
+
+def _effort_of(thinking: msgspec.Raw) -> str | None:
+    """The effort that another vendor's wish for thinking comes to: true, a word, or an object with a type."""
+    inner = members_of(thinking)
+    said = word(thinking) if inner is None else word(inner.get("effort")) or word(inner.get("type"))
+    return EFFORT_OF_THINKING.get("true" if thinking == TRUE else "false" if thinking == FALSE else said.lower())
+
+
+def _input(members: Members) -> msgspec.Raw:
+    """The input items, from whichever of the two members has them."""
+    messages, items = members.get("messages", NULL), members.get("input", NULL)
+    if not is_given(messages):
+        return items_of_input(items)
+    if is_given(items):
+        raise InvalidRequestError("Send either input or messages, not both", param="messages")
+    return items_of_messages(messages)
+
+
+def _check_include(raw: msgspec.Raw) -> None:
+    unknown = next((name for name in read(raw, list[str], "include") if name not in INCLUDABLE), None)
+    if unknown is not None:
+        raise InvalidRequestError(f"Unsupported include value: '{unknown[:100]}'", param="include")
+
+
+def _check_truncation(raw: msgspec.Raw) -> None:
+    """Upstream truncates nothing; a client that asks for something unheard of is told."""
+    if is_given(raw) and word(raw) not in TRUNCATIONS:
+        raise InvalidRequestError("truncation must be 'auto' or 'disabled'", param="truncation")
+
+
+def _place_previous(sent: Members, previous: str) -> None:
+    """The response to go on from, without blanks around it; a blank one is none."""
+    stripped = previous.strip()
+    if stripped and is_given(sent.get("conversation")):
+        message = "Send either previous_response_id or conversation, not both"
+        raise InvalidRequestError(message, param="previous_response_id")
+    if not stripped:
+        del sent["previous_response_id"]
+    elif stripped != previous:
+        sent["previous_response_id"] = written(stripped)
+
+
+def _with_web_search(raw: msgspec.Raw) -> msgspec.Raw:
+    """Tools, or a choice among them, with web search under its present name."""
+    if WEB_SEARCH_PREVIEW.encode() not in bytes(raw):
         return raw
-    try:
-        items = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
-    except (msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise InvalidRequestError("Invalid request payload", param="input") from error
-    return msgspec.Raw(msgspec.json.encode([_developer(item) for item in items]))
+    if is_list(raw):
+        return each(raw, _renamed)
+    return with_members(_renamed(raw), ("tools",), lambda allowed: each(allowed, _renamed))
 
 
-def _developer(item: Members) -> Members:
-    """Upstream refuses the role `system`; `developer` is its own word for the same."""
-    if bytes(item.get("role", b"")) == b'"system"':
-        return {**item, "role": msgspec.Raw(b'"developer"')}
-    return item
+def _renamed(tool: msgspec.Raw) -> msgspec.Raw:
+    return with_members(
+        tool, ("type",), lambda kind: written("web_search") if word(kind).startswith(WEB_SEARCH_PREVIEW) else kind
+    )
 
 
-def _members(body: bytes) -> Members:
-    try:
-        return msgspec.json.decode(body, type=Members)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError("The request body must be a JSON object") from error
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError("The request body is not valid JSON") from error
-
-
-def _member(problem: str) -> str | None:
-    """The path in msgspec's message, such as `model` out of "Expected `str`, got `int` - at `$.model`"."""
-    _, found, path = problem.rpartition("at `$")
-    return path.rstrip("`").lstrip(".") or None if found else None
+def _inner(members: Members, name: str) -> Members:
+    """The members of a member, none if it is not there."""
+    return read(members[name], Members, name) if is_given(members.get(name)) else {}
