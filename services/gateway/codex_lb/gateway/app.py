@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 import structlog
@@ -23,14 +24,16 @@ from codex_lb.gateway.leasing.policy import PolicyClient
 from codex_lb.gateway.routes.chat import Chat
 from codex_lb.gateway.routes.codex_control import ROUTES as CODEX_CONTROL
 from codex_lb.gateway.routes.codex_control import CodexControl
+from codex_lb.gateway.routes.compact import Compact
 from codex_lb.gateway.routes.files import FileCreation, FileFinalisation
 from codex_lb.gateway.routes.forwarding import Forwarding, Kind
 from codex_lb.gateway.routes.gate import Gate
+from codex_lb.gateway.routes.images import ImageRoute, Images, Variations
 from codex_lb.gateway.routes.models import Models
 from codex_lb.gateway.routes.pool_usage import PoolUsage
 from codex_lb.gateway.routes.responses import Responses
-from codex_lb.gateway.routes.transcribe import Transcription
 from codex_lb.gateway.routes.responses_ws import ResponsesSocket
+from codex_lb.gateway.routes.transcribe import Transcription
 from codex_lb.gateway.settings import GatewaySettings
 from codex_lb.gateway.turn.delivery import Dialect
 from codex_lb.gateway.turn.forward import Forwards
@@ -50,6 +53,14 @@ from codex_lb.kit.service import Stop
 ALIAS = "/backend-api/codex/v1/"  # some clients append /v1 to any base URL (data-plane reference 1.3)
 CODEX = "/backend-api/codex/"
 log = structlog.get_logger(__name__)
+
+
+class Endpoint(Protocol):
+    """An endpoint that can be told to take nothing new."""
+
+    is_draining: bool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,15 @@ async def open_gateway(
         forwards = Forwards(leases, upstream, clock, lease_wait_s=settings.lease_wait_seconds)
         kinds = forwarded_kinds(MemoryOwners(), body_bytes_max=settings.max_decompressed_body_bytes)
         forwarded = {path: Forwarding(kind, forwards, gate, clock) for path, kind in kinds.items()}
+        posted: dict[str, Endpoint] = {
+            "/backend-api/codex/responses/compact": Compact(
+                turns, gate, clock, Dialect.NATIVE, fetch_images, body_bytes_max=bytes_max
+            ),
+            "/v1/responses/compact": Compact(
+                turns, gate, clock, Dialect.PUBLIC, fetch_images, body_bytes_max=bytes_max
+            ),
+            **image_endpoints(turns, gate, clock, settings),
+        }
         pool_usage = PoolUsage(gate, clock)
         context_windows = settings.model_context_window_overrides
         health = health_of(leases, policies)
@@ -138,13 +158,16 @@ async def open_gateway(
             Route("/backend-api/wham/usage", pool_usage, methods=["GET"]),
             Route("/api/codex/usage", pool_usage, methods=["GET"]),
             Route("/api/codex/usage/", pool_usage, methods=["GET"]),
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posted.items()),
+            Route("/v1/images/variations", Variations(gate), methods=["POST"]),
             *(Route(path, endpoint, methods=list(kinds[path].methods)) for path, endpoint in forwarded.items()),
             *health_routes(health),
         ]
 
         def drain() -> None:
             native.is_draining = public.is_draining = chat.is_draining = True
-            for endpoint in forwarded.values():
+            endpoints: list[Endpoint] = [*forwarded.values(), *posted.values()]
+            for endpoint in endpoints:
                 endpoint.is_draining = True
             native_ws.drain()
             public_ws.drain()
@@ -178,6 +201,21 @@ def forwarded_kinds(owners: Owners, *, body_bytes_max: int) -> dict[str, Kind]:
         "/backend-api/transcribe": Transcription(names_model=False),
         "/backend-api/files": FileCreation(owners),
         "/backend-api/files/{file_id}/uploaded": FileFinalisation(owners),
+    }
+
+
+def image_endpoints(turns: Turns, gate: Gate, clock: Clock, settings: GatewaySettings) -> dict[str, Endpoint]:
+    """The Images API, by path."""
+    routes = {
+        "/v1/images/generations": ImageRoute.GENERATION,
+        "/v1/images/edits": ImageRoute.EDIT_FORM,
+        "/backend-api/codex/images/generations": ImageRoute.GENERATION,
+        "/backend-api/codex/images/edits": ImageRoute.EDIT_JSON,
+    }
+    model, bytes_max = settings.images_default_model, settings.max_decompressed_body_bytes
+    return {
+        path: Images(turns, gate, clock, route, default_model=model, body_bytes_max=bytes_max)
+        for path, route in routes.items()
     }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import anyio
+import structlog
 
 from codex_lb.gateway.errors import GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
@@ -30,6 +31,7 @@ from codex_lb.gateway.upstream.http import BrokenConnectionError, UpstreamHttp
 from codex_lb.gateway.upstream.turn_state import without_foreign
 from codex_lb.kit.clock import Clock
 
+log = structlog.get_logger(__name__)
 CONFLICT = 409  # of these endpoints an answer; of the Responses endpoint trouble that passes
 
 
@@ -131,8 +133,12 @@ class Forward:
                     answer = await self._serve()
                 except GatewayError as refused:
                     error = refused
+                except Exception:
+                    log.exception("a forwarded call failed unforeseen", turn_id=self._origin.turn_id)
+                    self._end.outcome = Broken(Fault("internal_error", Blame.US, "The gateway failed"))
+                    error = GatewayError("Internal server error")
                 tasks.cancel_scope.cancel()
-            if answer is None and isinstance(self._interruption, Broken):
+            if answer is None and error is None and isinstance(self._interruption, Broken):
                 error = error_of_failure(self._interruption, is_pool_spent=False)
         finally:
             self._report(answer, error)
@@ -144,7 +150,7 @@ class Forward:
 
     async def _watch(self, gone: HangUp, scope: anyio.CancelScope) -> None:
         """Ends the errand when the client hangs up or the budget is spent."""
-        with anyio.move_on_after(max(0.0, self._errand.budget_s - self._elapsed())):
+        with anyio.move_on_after(self._errand.budget_s):
             await gone()
             self._interruption = Abandoned()
             scope.cancel()
@@ -275,8 +281,8 @@ class Forward:
         """The line of the request log, whatever happened."""
         end, origin = self._end, self._origin
         self._timings.total_s = self._elapsed()
-        if answer is None and error is None:
-            end.outcome = self._interruption or Abandoned()
+        if answer is None and self._interruption is not None:
+            end.outcome = self._interruption
         if error is not None:
             end.refusal_code, end.refusal_message = error.code, str(error)
         end.status = error.status if error else answer.status if answer else CLIENT_CLOSED_REQUEST
