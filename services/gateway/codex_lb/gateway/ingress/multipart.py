@@ -47,10 +47,7 @@ class FormBounds:
 class FormTooLargeError(InvalidRequestError):
     """The parts are more, or larger, than the endpoint takes."""
 
-    status = 413
-
-    def __init__(self, message: str, *, param: str) -> None:
-        super().__init__(message, param=param, code="payload_too_large")
+    status, code = 413, "payload_too_large"
 
 
 def parse_form(body: bytes, content_type: bytes, bounds: FormBounds) -> list[Part]:
