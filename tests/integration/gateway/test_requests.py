@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import zstandard
 
@@ -61,6 +63,23 @@ async def test_a_variants_name_becomes_a_model_and_clients_are_not_told_of_anoth
     assert "openai-model" not in answer.headers
     sent = await sent_by(pair)
     assert (sent["model"], sent["reasoning"], sent["service_tier"]) == ("gpt-5.4", {"effort": "high"}, "priority")
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_variants_name_means_the_same_over_a_socket(pair: Pair, route: str) -> None:
+    frame = {
+        "type": "response.create",
+        **codex_turn("<<say:hello>>", model="gpt-5.4-fast", reasoning={"effort": "minimal"}),
+    }
+
+    async with aiohttp.ClientSession() as session, session.ws_connect(pair.base_url + route) as socket:
+        await socket.send_json(frame)
+        async with asyncio.timeout(10):
+            while (await socket.receive_json())["type"] != "response.completed":
+                pass
+
+    sent = await sent_by(pair)
+    assert (sent["model"], sent["reasoning"], sent["service_tier"]) == ("gpt-5.4", {"effort": "low"}, "priority")
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -25,7 +25,7 @@ from codex_lb.gateway.errors import (
 )
 from codex_lb.gateway.ingress.client_ip import LOCAL_HOSTS, host_name
 from codex_lb.gateway.routes.gate import Admitted, Gate, answer_headers, header
-from codex_lb.gateway.routes.reading import Asked, Received, turn_of
+from codex_lb.gateway.routes.reading import Asked, Received, catalog_of, turn_of
 from codex_lb.gateway.sessions.session import Session
 from codex_lb.gateway.translate.frames import CREATE, Create, FrameHead, native_create, public_create, read_head
 from codex_lb.gateway.turn.context import TurnRequest
@@ -196,7 +196,8 @@ class Connection:
         if self._is_draining:
             raise DrainingError("Server is draining")
         admitted = endpoint.gate.admit(self._scope)  # again: a key may be revoked while its connection lives
-        create = native_create(text, head) if endpoint.dialect is Dialect.NATIVE else public_create(text, head)
+        read = native_create if endpoint.dialect is Dialect.NATIVE else public_create
+        create = read(text, head, catalog_of(admitted.policy.models))
         request = self._request(create, admitted, size=len(text))
         continues = bool(create.previous_response_id)
         if continues and not self._session.can_continue(create.previous_response_id):
@@ -215,7 +216,7 @@ class Connection:
             await self._close(INTERNAL_ERROR, "Upstream broke off its answer")
 
     def _request(self, create: Create, admitted: Admitted, *, size: int) -> TurnRequest:
-        clock, asked = self._endpoint.clock, create.request
+        clock, asked = self._endpoint.clock, create.turn
         received = Received(
             started=clock.monotonic(),
             started_at=clock.now(),
@@ -224,9 +225,16 @@ class Connection:
             sent=b"",
             plain=b"",
         )
-        effort = (asked.reasoning.effort or "") if asked.reasoning else ""
-        wanted = Asked(asked.model, effort, asked.service_tier or "")
-        return turn_of(received, admitted, wanted, turn_id=new_id("turn"), body=create.body, request_bytes=size)
+        wanted = Asked(asked.model, asked.reasoning_effort, asked.service_tier, asked.requested_model)
+        return turn_of(
+            received,
+            admitted,
+            wanted,
+            turn_id=new_id("turn"),
+            body=create.body,
+            request_bytes=size,
+            plain=create.frame.encode(),
+        )
 
     async def _until_gone(self) -> None:
         await self._gone.wait()

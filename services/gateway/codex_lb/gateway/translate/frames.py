@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import msgspec
 
 from codex_lb.gateway.errors import InvalidRequestError
-from codex_lb.gateway.translate.responses import ResponsesRequest, public_body, read_request
+from codex_lb.gateway.translate.model_alias import Catalog
+from codex_lb.gateway.translate.responses import ResponsesTurn, native_turn, public_turn
 
 CREATE = "response.create"
 NOT_IN_A_FRAME = ("stream", "background")  # a socket streams by nature
@@ -28,7 +29,7 @@ class FrameHead(msgspec.Struct):
 class Create:
     """A turn asked for over a socket."""
 
-    request: ResponsesRequest
+    turn: ResponsesTurn
     frame: str  # for upstream's socket
     body: bytes  # for an HTTP request; empty when it cannot go as one
     previous_response_id: str
@@ -42,21 +43,23 @@ def read_head(frame: str) -> FrameHead:
         raise InvalidRequestError("The frame is not a JSON object with a type") from error
 
 
-def native_create(frame: str, head: FrameHead) -> Create:
-    """A frame of Codex: upstream understands it as it is."""
-    request = read_request(frame.encode())
-    return Create(request, frame, http_body(frame.encode(), head), (head.previous_response_id or "").strip())
+def native_create(frame: str, head: FrameHead, catalog: Catalog) -> Create:
+    """A frame of Codex: upstream understands it as it is, or nearly so."""
+    data = frame.encode()
+    turn = native_turn(data, catalog, is_frame=True)
+    text = frame if turn.body is data else turn.body.decode()
+    return Create(turn, text, http_body(turn.body, head), (head.previous_response_id or "").strip())
 
 
-def public_create(frame: str, head: FrameHead) -> Create:
+def public_create(frame: str, head: FrameHead, catalog: Catalog) -> Create:
     """A frame of an SDK: its body is rewritten as a request's would be."""
-    request = read_request(frame.encode())
-    members = msgspec.json.decode(public_body(frame.encode()), type=Members)
+    turn = public_turn(frame.encode(), catalog)
+    members = msgspec.json.decode(turn.body, type=Members)
     for name in NOT_IN_A_FRAME:
         members.pop(name, None)
     members["type"] = msgspec.Raw(msgspec.json.encode(CREATE))
     text = msgspec.json.encode(members).decode()
-    return Create(request, text, http_body(text.encode(), head), (head.previous_response_id or "").strip())
+    return Create(turn, text, http_body(text.encode(), head), (head.previous_response_id or "").strip())
 
 
 def http_body(frame: bytes, head: FrameHead) -> bytes:

@@ -96,10 +96,13 @@ class ResponsesTurn:
     service_tier: str
 
 
-def native_turn(body: bytes, catalog: Catalog) -> ResponsesTurn:
-    """A request of Codex, which by itself says what upstream takes. Raises InvalidRequestError naming the member."""
+def native_turn(body: bytes, catalog: Catalog, *, is_frame: bool = False) -> ResponsesTurn:
+    """A request of Codex, which by itself says what upstream takes. Raises InvalidRequestError naming the member.
+
+    `is_frame`: it came over a socket, which streams by nature.
+    """
     members = read(body, Members)
-    return _turn(body, members, members, catalog)
+    return _turn(body, members, members, catalog, is_frame=is_frame)
 
 
 def public_turn(body: bytes, catalog: Catalog) -> ResponsesTurn:
@@ -119,9 +122,11 @@ def public_turn(body: bytes, catalog: Catalog) -> ResponsesTurn:
     return _turn(body, members, sent, catalog)
 
 
-def _turn(body: bytes, members: Members, prepared: Members, catalog: Catalog) -> ResponsesTurn:
+def _turn(
+    body: bytes, members: Members, prepared: Members, catalog: Catalog, *, is_frame: bool = False
+) -> ResponsesTurn:
     """What both dialects have in common: members that upstream refuses, or calls otherwise."""
-    asked = read_request(written({name: prepared[name] for name in READ if name in prepared}))
+    asked = _read(prepared)
     asked_effort = (asked.reasoning.effort or "") if asked.reasoning else ""
     asked_tier = asked.service_tier or ""
     alias = named(asked.model, catalog)
@@ -140,7 +145,7 @@ def _turn(body: bytes, members: Members, prepared: Members, catalog: Catalog) ->
         _place_previous(sent, asked.previous_response_id)
     for name in sent.keys() & {"tools", "tool_choice"}:
         sent[name] = _with_web_search(sent[name])
-    if asked.stream is not True:
+    if asked.stream is not True and not is_frame:
         sent["stream"] = TRUE
     if sent.get("store") != FALSE:
         sent["store"] = FALSE
@@ -155,17 +160,12 @@ def _turn(body: bytes, members: Members, prepared: Members, catalog: Catalog) ->
     )
 
 
-def read_request(body: bytes | msgspec.Raw) -> ResponsesRequest:
-    """The members the gateway acts on. Raises InvalidRequestError naming the member."""
-    request = read(body, ResponsesRequest)
+def _read(members: Members) -> ResponsesRequest:
+    """The members the gateway acts on."""
+    request = read(written({name: members[name] for name in READ if name in members}), ResponsesRequest)
     if not request.model.strip():
         raise InvalidRequestError("Invalid request payload", param="model")
     return request
-
-
-def public_body(body: bytes) -> bytes:
-    """A request in the public dialect for upstream, whatever the catalog holds."""
-    return public_turn(body, {}).body
 
 
 def _with_own_names(members: Members) -> Members:
