@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
@@ -20,6 +21,7 @@ from codex_lb.api.control.v1.policy_pb2_grpc import add_PolicyServiceServicer_to
 from codex_lb.api.worker.v1.refresh_pb2_grpc import add_RefreshServiceServicer_to_server
 from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.system import SystemRpc
+from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.coordination.tickets import MemoryTickets
 from codex_lb.control.domain.account import AccountStatus
@@ -59,6 +61,7 @@ from codex_lb.kit.service import Service, Stop
 LEASE_TTL_S = 10.0  # how soon a dead gateway's slots return; five heartbeats may get lost before
 HEARTBEAT_PERIOD_S = 2.0
 REANNOUNCE_GRACE_S = 3.0  # gateways reconnect within a second; a restart should cost new turns little more
+ANCHORS_RECALLED = timedelta(days=14)
 TICK_S = 1.0  # how often lapsed leases are looked for and the pool's state is told
 PING_EVERY_S = 5.0  # how soon readiness follows a database that went away
 
@@ -105,6 +108,8 @@ async def open_control(
             feed = PolicyFeed(pool, gateway_settings_of(settings), clock, history_id=new_id("policy"))
             await feed.load_catalog(store)
             leases = MemoryLeases(ttl_s=lease_ttl_s)
+            continuities = MemoryContinuities(clock)
+            await recall_anchors(store, continuities, clock)
             tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=ticket_ttl_s)
             gateways = Gateways(clock)
             periods = periods_of(settings)
@@ -116,12 +121,13 @@ async def open_control(
                     clock,
                     term=term,
                     stream_slots=settings.proxy_account_stream_limit,
+                    continuities=continuities,
                     new_lease_id=partial(new_id, "lease"),
                     random=random.random,
                     # A first start has no gateways that could have anything to announce.
                     open_from=clock.monotonic() + reannounce_grace_s if term > 1 and reannounce_grace_s > 0 else 0.0,
                 )
-                settle = SettleLeases(pool, leases, ledger, clock)
+                settle = SettleLeases(pool, leases, continuities, ledger, clock)
                 view = ViewAccounts(pool, leases, clock)
                 operate = OperateAccount(pool, store, feed, clock)
                 delete = DeleteAccount(pool, store, feed)
@@ -257,6 +263,13 @@ async def prepare_schema(settings: ControlSettings, clock: Clock) -> None:
         if settings.database_migrations_fail_fast:
             raise
         log.error("migration failed; starting on the schema there is", why=str(error))  # noqa: TRY400
+
+
+async def recall_anchors(store: Store, continuities: MemoryContinuities, clock: Clock) -> None:
+    """Whose conversations are whose, as far back as one is likely to be taken up again."""
+    async with store.begin(writing=False) as unit:
+        for account_id, anchors in await unit.turns.anchors(since=clock.now() - ANCHORS_RECALLED):
+            continuities.remember(anchors, account_id)
 
 
 async def next_term(store: Store) -> int:

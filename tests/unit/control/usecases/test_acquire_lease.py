@@ -9,6 +9,7 @@ import anyio
 import pytest
 from cryptography.fernet import Fernet
 
+from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.account import Credential
 from codex_lb.control.domain.catalog import catalog_of
@@ -191,6 +192,7 @@ def _acquire(
         clock or FakeClock(),
         term=term,
         stream_slots=slots,
+        continuities=MemoryContinuities(clock or FakeClock()),
         new_lease_id=lambda: f"lease-{next(ids)}",
         random=lambda: 0.5,
         open_from=open_from,

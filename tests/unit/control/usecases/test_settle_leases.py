@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.account import AccountStatus
 from codex_lb.control.domain.evidence import RefusalKind, Refused
@@ -102,7 +103,7 @@ class Bench:
         self.clock = FakeClock()
         self.leases = MemoryLeases(ttl_s=10.0)
         self.ledger = ledger or ListLedger()
-        self.settle = SettleLeases(pool, self.leases, self.ledger, self.clock)
+        self.settle = SettleLeases(pool, self.leases, MemoryContinuities(self.clock), self.ledger, self.clock)
 
     async def granted(self, lease_id: str) -> Lease:
         """A lease that the gateway holds."""

@@ -15,6 +15,10 @@ from codex_lb.control.domain.lease import PASSED_OVER_SHOWN, Decision, PassedOve
 PRESSURE_PERCENT_PER_STREAM = 2.5  # what a running turn counts for before its usage is known
 
 
+LEAVE_SHORT_PERCENT = 95.0  # data-plane reference 4.7: a conversation leaves above these, if another account is below
+LEAVE_LONG_PERCENT = 100.0
+
+
 class Strategy(StrEnum):
     """How to choose among accounts that could all serve."""
 
@@ -55,10 +59,12 @@ def choose(
     random: float,
     preferred: AccountId | None = None,
     is_bound: bool = False,
+    reason: str = "",
 ) -> Choice:
     """The account that serves, by the strategy, among those nothing speaks against.
 
-    The preferred account is taken whenever it can serve; a bound turn takes nobody else. `random` is in [0, 1).
+    The preferred account is taken whenever it can serve, unless it is nearly spent and somebody else is not; a bound
+    turn takes nobody else. `reason` says in the record why it is preferred. `random` is in [0, 1).
     Accounts passed over are named with their reason, the first few one by one.
     """
     eligible: list[Candidate] = []
@@ -68,22 +74,22 @@ def choose(
     total = 0
     for candidate in candidates:
         total += 1
-        reason = "not_owner" if is_bound and candidate.account_id != preferred else objection(candidate, excluded)
-        if reason is None:
+        against = "not_owner" if is_bound and candidate.account_id != preferred else objection(candidate, excluded)
+        if against is None:
             eligible.append(candidate)
             continue
-        counts[reason] += 1
-        if reason != "not_owner" and candidate.until is not None and (retry_at is None or candidate.until < retry_at):
+        counts[against] += 1
+        if against != "not_owner" and candidate.until is not None and (retry_at is None or candidate.until < retry_at):
             retry_at = candidate.until
         if len(passed) < PASSED_OVER_SHOWN:
-            passed.append(PassedOver(candidate.account_id, reason, candidate.until))
+            passed.append(PassedOver(candidate.account_id, against, candidate.until))
     wished = next((c for c in eligible if c.account_id == preferred), None)
+    if wished is not None and not is_bound and is_nearly_spent(wished):
+        wished = wished if all(is_nearly_spent(c) for c in eligible) else None
     chosen = wished or (by_capacity(eligible, random) if eligible else None)
     return Choice(
         account_id=chosen.account_id if chosen else None,
-        decision=Decision(
-            strategy.value, "preferred" if wished else "", total, len(eligible), tuple(passed), dict(counts)
-        ),
+        decision=Decision(strategy.value, reason if wished else "", total, len(eligible), tuple(passed), dict(counts)),
         is_busy=chosen is None and bool(counts.keys() & {"no_slot", "probing"}),
         retry_at=retry_at,
     )
@@ -102,6 +108,11 @@ def objection(candidate: Candidate, excluded: Mapping[AccountId, str]) -> str | 
     if candidate.slots and candidate.in_use >= candidate.slots:
         return "no_slot"
     return None
+
+
+def is_nearly_spent(candidate: Candidate) -> bool:
+    """Whether a conversation is better off elsewhere although its cache must be read again there."""
+    return candidate.short_used_percent > LEAVE_SHORT_PERCENT or candidate.long_used_percent >= LEAVE_LONG_PERCENT
 
 
 def by_capacity(eligible: Sequence[Candidate], random: float) -> Candidate:

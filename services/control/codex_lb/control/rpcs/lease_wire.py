@@ -309,6 +309,7 @@ def granted(acquire_id: int, grant: acquire_lease.Granted, *, expires_at: dateti
         slot=pb.Slot(kind=pb.SLOT_KIND_STREAM, in_use=grant.in_use, capacity=grant.slots),
         expires_at=wire_instant(expires_at),
         decision=wire_decision(held.decision),
+        foreign_anchors=grant.foreign_anchors,
     )
 
 

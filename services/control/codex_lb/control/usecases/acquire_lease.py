@@ -9,14 +9,17 @@ from enum import StrEnum
 from itertools import count
 
 from codex_lb.control.domain.account import AccountStatus
+from codex_lb.control.domain.continuity import Claim, claim, foreign
 from codex_lb.control.domain.evidence import PLAN_REFUSALS
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
-from codex_lb.control.domain.lease import ContinuityClass, Decision, Lease, Wanted, epoch_of
+from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
 from codex_lb.control.domain.selection import Choice, Strategy, choose
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.pool import Member, Pool
-from codex_lb.control.usecases.ports import Leases
+from codex_lb.control.usecases.ports import Continuities, Leases
 from codex_lb.kit.clock import Clock
+
+OWNER_WAIT_S = 2.0  # for a slot of the account that knows the conversation, before its thoughts are given up
 
 
 class RefusalReason(StrEnum):
@@ -38,6 +41,7 @@ class Granted:
     chatgpt_account_id: str
     in_use: int
     slots: int
+    foreign_anchors: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class AcquireLease:
         *,
         term: int,
         stream_slots: int,
+        continuities: Continuities,
         new_lease_id: Callable[[], str],
         random: Callable[[], float],
         open_from: float = 0.0,
@@ -71,6 +76,7 @@ class AcquireLease:
         self._clock = clock
         self._term = term
         self._stream_slots = stream_slots
+        self._continuities = continuities
         self._new_lease_id = new_lease_id
         self._random = random
         self._counter = count(1)
@@ -84,8 +90,13 @@ class AcquireLease:
         await self._wait_for_announcements(wanted)
         unreadable: dict[AccountId, str] = {}
         while True:
-            choice = self._choose(wanted, unreadable)
+            tie = self._claim(wanted)
             waited_s = self._clock.monotonic() - started
+            choice = self._choose(wanted, tie, unreadable)
+            if self._is_worth_waiting(choice, tie, waited_s) and await self._leases.wait_freed(
+                timeout_s=OWNER_WAIT_S - waited_s
+            ):
+                continue
             if choice.account_id is not None:
                 member = self._pool.get(choice.account_id)
                 granted = await self._grant(member, wanted, owner, choice.decision, waited_s, unreadable)
@@ -94,7 +105,19 @@ class AcquireLease:
                 continue
             left_s = wanted.wait_max_s - waited_s
             if not choice.is_busy or left_s <= 0 or not await self._leases.wait_freed(timeout_s=left_s):
-                return refusal(choice, waited_s=waited_s, is_bound=is_bound(wanted))
+                return refusal(choice, waited_s=waited_s, is_bound=tie.is_bound)
+
+    def _claim(self, wanted: Wanted) -> Claim:
+        continuity = wanted.continuity
+        owners = self._continuities.owners([anchor.digest for anchor in continuity.anchors])
+        return claim(wanted, owners, self._continuities.affinities(continuity.affinity_keys))
+
+    def _is_worth_waiting(self, choice: Choice, tie: Claim, waited_s: float) -> bool:
+        """Whether the account that can read the whole conversation lacks but a slot, and may have one in a moment."""
+        if not tie.is_worth_waiting or tie.preferred is None or tie.preferred == choice.account_id:
+            return False
+        reasons = {p.account_id: p.reason for p in choice.decision.passed_over}
+        return waited_s < OWNER_WAIT_S and reasons.get(tie.preferred) == "no_slot"
 
     async def _wait_for_announcements(self, wanted: Wanted) -> None:
         left_s = self._open_from - self._clock.monotonic()
@@ -102,15 +125,16 @@ class AcquireLease:
             await self._leases.wait_freed(timeout_s=min(left_s, max(wanted.wait_max_s, left_s)))
             left_s = self._open_from - self._clock.monotonic()
 
-    def _choose(self, wanted: Wanted, unreadable: dict[AccountId, str]) -> Choice:
+    def _choose(self, wanted: Wanted, tie: Claim, unreadable: dict[AccountId, str]) -> Choice:
         candidates = self._pool.candidates(wanted.model, self._leases, slots=self._stream_slots, now=self._clock.now())
         return choose(
             candidates,
             excluded={**wanted.excluded, **unreadable} if unreadable else wanted.excluded,
             strategy=Strategy.CAPACITY_WEIGHTED,
             random=self._random(),
-            preferred=wanted.preferred,
-            is_bound=is_bound(wanted),
+            preferred=tie.preferred,
+            is_bound=tie.is_bound,
+            reason=tie.reason,
         )
 
     async def _grant(
@@ -146,17 +170,21 @@ class AcquireLease:
         )
         if not await self._leases.take(lease, owner, slots=self._stream_slots):
             return None
-        in_use = self._leases.in_use(account.account_id)
-        return Granted(lease, access_token, account.chatgpt_account_id, in_use, self._stream_slots)
+        continuity = wanted.continuity
+        self._continuities.bind(continuity.affinity_keys, account.account_id)
+        owners = self._continuities.owners([anchor.digest for anchor in continuity.anchors])
+        return Granted(
+            lease,
+            access_token,
+            account.chatgpt_account_id,
+            self._leases.in_use(account.account_id),
+            self._stream_slots,
+            foreign(wanted, owners, account.account_id),
+        )
 
 
 LIMIT_CODES = frozenset({*PLAN_REFUSALS, "usage_limit_reached", "rate_limit_exceeded"})  # of faults a turn left for
 LIMITED = frozenset({AccountStatus.RATE_LIMITED, AccountStatus.QUOTA_EXCEEDED})
-
-
-def is_bound(wanted: Wanted) -> bool:
-    """Whether nobody but the preferred account will do."""
-    return wanted.continuity.kind is ContinuityClass.OWNER_BOUND
 
 
 def refusal(choice: Choice, *, waited_s: float, is_bound: bool = False) -> Refused:

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 from codex_lb.control.domain.account import Account, Credential, Identity
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId, TicketId, TurnId, WorkerId
-from codex_lb.control.domain.lease import Lease, Settlement, TurnReport
+from codex_lb.control.domain.lease import Anchor, Lease, Settlement, TurnReport
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 
 
@@ -91,6 +91,10 @@ class Turns(Protocol):
 
     async def attempts(self, turn_id: TurnId) -> list[Settlement]:
         """Every settled lease of one turn, the first attempt first."""
+        ...
+
+    async def anchors(self, *, since: datetime) -> list[tuple[AccountId, Sequence[Anchor]]]:
+        """What accounts gave in leases that ended since then, oldest first."""
         ...
 
 
@@ -255,3 +259,27 @@ class Ended:
     lease_ids: tuple[LeaseId, ...]
     turn_ids: tuple[TurnId, ...]
     refused_lease_ids: tuple[LeaseId, ...] = ()
+
+
+class Continuities(Protocol):
+    """What ties conversations to accounts. Anchors are facts, kept in the store too; affinities are habits."""
+
+    def owners(self, digests: Sequence[bytes]) -> Mapping[bytes, AccountId]:
+        """The owners of those anchors that are known."""
+        ...
+
+    def affinities(self, keys: Sequence[bytes]) -> Mapping[bytes, AccountId]:
+        """The accounts of those keys that are known and not too old."""
+        ...
+
+    def bind(self, keys: Sequence[bytes], account_id: AccountId) -> None:
+        """A turn with these keys was given to an account."""
+        ...
+
+    def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
+        """An account gave these."""
+        ...
+
+    def forget(self, account_id: AccountId) -> None:
+        """The account is gone, and with it what only it could read."""
+        ...

@@ -11,7 +11,7 @@ from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Blame, Fault, Lease, Outcome, Settlement, Timings, TurnReport
 from codex_lb.control.errors import EntriesRefusedError
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Ended, Leases, Ledger
+from codex_lb.control.usecases.ports import Continuities, Ended, Leases, Ledger
 from codex_lb.kit.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -20,7 +20,8 @@ log = structlog.get_logger(__name__)
 class SettleLeases:
     """The verb, in two steps: `apply` changes what is in memory, `record` makes it durable."""
 
-    def __init__(self, pool: Pool, leases: Leases, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, pool: Pool, leases: Leases, continuities: Continuities, ledger: Ledger, clock: Clock) -> None:
+        self._continuities = continuities
         self._pool = pool
         self._leases = leases
         self._ledger = ledger
@@ -36,6 +37,7 @@ class SettleLeases:
         for settlement in settlements:
             lease = settlement.lease
             await self._leases.end(lease.lease_id, epoch=lease.epoch)
+            self._continuities.remember(settlement.anchors, lease.account_id)
             learned += [
                 (lease.account_id, evidence)
                 for evidence in settlement.evidence

@@ -23,6 +23,22 @@ class Work(Enum):
     IMAGE = auto()
 
 
+class AnchorKind(Enum):
+    """What an anchor stands for."""
+
+    FILE = auto()
+    REASONING = auto()
+    COMPACTION = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Upstream state that only one account can read, by its SHA-256."""
+
+    kind: AnchorKind
+    digest: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A lease a turn asks for."""
@@ -37,6 +53,8 @@ class Wanted:
     preferred_account_id: str = ""  # whose upstream state the turn refers to
     is_bound: bool = False  # nobody else will do
     work: Work = Work.TURN
+    anchors: tuple[Anchor, ...] = ()  # state the turn refers to, the newest last
+    affinity_keys: tuple[bytes, ...] = ()  # of its conversation, the narrowest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,7 @@ class Lease:
     chatgpt_account_id: str
     access_token: str
     proof: pb.HeldLease
+    foreign_anchors: frozenset[bytes] = frozenset()  # what must not be sent to this account
 
     def __repr__(self) -> str:
         return f"Lease({self.lease_id}, {self.account_id})"  # the token must not reach a log by way of a repr
@@ -74,6 +93,7 @@ class LeaseEnd:
     calls: int
     quota: tuple[WindowSeen, ...] = ()
     quota_at: datetime | None = None
+    anchors: tuple[Anchor, ...] = ()  # state that passed by and belongs to the account
 
 
 @dataclass(slots=True)

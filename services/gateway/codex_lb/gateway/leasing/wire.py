@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
-from codex_lb.gateway.leasing.lease import Lease, LeaseEnd, Timings, TurnEnd, Wanted, Work
+from codex_lb.gateway.leasing.lease import Anchor, AnchorKind, Lease, LeaseEnd, Timings, TurnEnd, Wanted, Work
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Fault, Limited, Outcome, Rejected, Usage
 from codex_lb.gateway.upstream.quota import WindowSeen
 
@@ -35,6 +35,11 @@ WORK = {
     Work.CODEX_CONTROL: pb.WORK_KIND_CODEX_CONTROL,
     Work.IMAGE: pb.WORK_KIND_IMAGE,
 }
+ANCHOR = {
+    AnchorKind.FILE: pb.ANCHOR_KIND_FILE,
+    AnchorKind.REASONING: pb.ANCHOR_KIND_REASONING,
+    AnchorKind.COMPACTION: pb.ANCHOR_KIND_COMPACTION,
+}
 USER_AGENT_CHARS_MAX = 120
 
 
@@ -51,14 +56,22 @@ def acquire(acquire_id: int, wanted: Wanted) -> pb.Acquire:
         excluded=[pb.ExcludedAccount(account_id=a, fault_code=c) for a, c in wanted.excluded.items()],
         wait_max=span(wanted.wait_max_s),
         preferred_account_id=wanted.preferred_account_id,
-        continuity=pb.Continuity(kind=continuity_class(wanted)),
+        continuity=pb.Continuity(
+            kind=continuity_class(wanted),
+            anchors=[anchor(a) for a in wanted.anchors],
+            affinity_keys=wanted.affinity_keys,
+        ),
     )
 
 
 def continuity_class(wanted: Wanted) -> pb.ContinuityClass.ValueType:
     """How strongly the turn is tied to its preferred account."""
     if not wanted.preferred_account_id:
-        return pb.CONTINUITY_CLASS_FREE
+        if any(a.kind is not AnchorKind.REASONING for a in wanted.anchors):
+            return pb.CONTINUITY_CLASS_OWNER_BOUND
+        if wanted.anchors:
+            return pb.CONTINUITY_CLASS_OWNER_PREFERRING
+        return pb.CONTINUITY_CLASS_SOFT if wanted.affinity_keys else pb.CONTINUITY_CLASS_FREE
     return pb.CONTINUITY_CLASS_OWNER_BOUND if wanted.is_bound else pb.CONTINUITY_CLASS_SOFT
 
 
@@ -78,7 +91,14 @@ def lease(granted: pb.Granted, asked: pb.Acquire) -> Lease:
         granted_at=now(),
         decision=granted.decision,
     )
-    return Lease(granted.lease_id, granted.account_id, granted.chatgpt_account_id, granted.access_token, proof)
+    return Lease(
+        granted.lease_id,
+        granted.account_id,
+        granted.chatgpt_account_id,
+        granted.access_token,
+        proof,
+        frozenset(granted.foreign_anchors),
+    )
 
 
 def settlement(held: Lease, end: LeaseEnd) -> pb.Settlement:
@@ -90,6 +110,7 @@ def settlement(held: Lease, end: LeaseEnd) -> pb.Settlement:
         calls=end.calls,
         upstream_transport="http",
         ended_at=instant(end.ended_at),
+        anchors=[anchor(a) for a in end.anchors],
     )
     refused_until = None
     match end.outcome:
@@ -157,6 +178,11 @@ def report(end: TurnEnd) -> pb.TurnReport:
         case Completed() | Abandoned():
             pass
     return message
+
+
+def anchor(value: Anchor) -> pb.Anchor:
+    """An anchor."""
+    return pb.Anchor(kind=ANCHOR[value.kind], digest=value.digest)
 
 
 def fault(value: Fault) -> pb.Fault:

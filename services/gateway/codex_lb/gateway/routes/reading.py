@@ -9,6 +9,7 @@ from functools import lru_cache
 import msgspec
 from starlette.types import Receive, Scope
 
+from codex_lb.gateway.continuity.classify import classify
 from codex_lb.gateway.errors import ForbiddenError
 from codex_lb.gateway.ingress.body import read_body, unpack
 from codex_lb.gateway.ingress.inline_images import FetchImages
@@ -75,8 +76,12 @@ def turn_of(
     body: bytes,
     content_encoding: str = "",
     request_bytes: int | None = None,
+    plain: bytes | None = None,
 ) -> TurnRequest:
-    """The turn that serves the request with this body for upstream. Raises ForbiddenError."""
+    """The turn that serves the request with this body for upstream. Raises ForbiddenError.
+
+    `plain` is what the conversation is known by, where the body is packed or is not all of it.
+    """
     check_model(asked.model, admitted)
     return TurnRequest(
         turn_id=turn_id,
@@ -95,6 +100,7 @@ def turn_of(
         client_ip=str(admitted.caller.client or ""),
         session_id=session_of(received.headers),
         request_bytes=len(received.sent) if request_bytes is None else request_bytes,
+        continuity=classify(received.headers, body if plain is None else plain),
     )
 
 

@@ -84,7 +84,9 @@ class Responses:
         body = await with_fetched_images(wanted.body, self._fetch_images)
         if body is received.plain and received.is_zstd:
             # Upstream takes zstd from Codex itself, so a body that stays as it is stays packed as it came.
-            turn = turn_of(received, admitted, asked, turn_id=turn_id, body=received.sent, content_encoding="zstd")
+            turn = turn_of(
+                received, admitted, asked, turn_id=turn_id, body=received.sent, content_encoding="zstd", plain=body
+            )
         else:
             turn = turn_of(received, admitted, asked, turn_id=turn_id, body=body)
         return turn, is_native or wanted.is_streamed

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 import anyio
 
+from codex_lb.gateway.continuity.classify import without
+from codex_lb.gateway.ingress.body import unpack
 from codex_lb.gateway.leasing.held import Holding
+from codex_lb.gateway.leasing.lease import Lease
 from codex_lb.gateway.outcome import Blame, Broken, Completed, Fault, Outcome
 from codex_lb.gateway.turn.context import TurnContext, Wish
 from codex_lb.gateway.turn.relay import Relay
@@ -20,6 +23,7 @@ from codex_lb.gateway.upstream.turn_state import account_of, without_foreign
 RESPONSES_PATH = "/codex/responses"
 ERROR_BODY_BYTES_MAX = 64 * 2**10  # upstream's errors are a few hundred bytes; a challenge page is some thousands
 ERROR_BODY_S = 10.0  # the status says enough if the words do not come
+PLAIN_BYTES_MAX = 2**30  # it was unpacked within the configured bound before
 TAIL_S = 2.0  # for what may follow the last event; the client has its answer already
 
 
@@ -65,18 +69,19 @@ class HttpAttempt:
     async def run(self, holding: Holding) -> Outcome:
         context, request, lease = self._context, self._context.request, holding.lease
         relay = self._relay = Relay(context, holding)
+        body, content_encoding = readable(self._body, request.content_encoding, lease)
         headers = upstream_headers(
             without_foreign(request.headers, lease.account_id),
             access_token=lease.access_token,
             chatgpt_account_id=lease.chatgpt_account_id,
             accept="text/event-stream",
-            content_encoding=request.content_encoding,
+            content_encoding=content_encoding,
             request_id=request.turn_id,
         )
         holding.end.calls += 1
         context.timings.dispatched_s = context.elapsed()
         try:
-            async with self._upstream.post(RESPONSES_PATH, headers=headers, body=self._body) as answer:
+            async with self._upstream.post(RESPONSES_PATH, headers=headers, body=body) as answer:
                 context.timings.first_byte_s = context.elapsed()
                 context.deadline.heard = context.clock.monotonic()
                 relay.learn(quota.read_headers(answer.headers))
@@ -114,6 +119,14 @@ class HttpAttempt:
             while chunk := await answer.chunk():
                 for segment in scanner.feed(chunk):
                     await self._context.delivery.take(segment)
+
+
+def readable(body: bytes, content_encoding: str, lease: Lease) -> tuple[bytes, str]:
+    """The body and its encoding for an account: without the thoughts that it cannot read."""
+    if not lease.foreign_anchors:
+        return body, content_encoding
+    plain = unpack(body, content_encoding.encode(), bytes_max=PLAIN_BYTES_MAX, too_large_status=400)
+    return without(plain, lease.foreign_anchors), ""
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:

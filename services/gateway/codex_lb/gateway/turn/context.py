@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from codex_lb.gateway.continuity.classify import NO_CONTINUITY, Continuity
 from codex_lb.gateway.errors import GatewayError
 from codex_lb.gateway.leasing.held import Holding
 from codex_lb.gateway.leasing.lease import Timings
@@ -36,6 +37,7 @@ class TurnRequest:
     client_ip: str
     session_id: str
     request_bytes: int
+    continuity: Continuity = NO_CONTINUITY
 
 
 class Delivery(Protocol):

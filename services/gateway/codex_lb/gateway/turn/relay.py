@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codex_lb.gateway.continuity.classify import anchors_in
 from codex_lb.gateway.leasing.held import Holding
 from codex_lb.gateway.outcome import Blame, Completed, Outcome
 from codex_lb.gateway.turn.context import TurnContext
@@ -44,6 +45,8 @@ class Relay:
         kind = segment.kind
         if kind is Kind.RATE_LIMITS:
             self.learn(quota.read_event(segment.data))
+        if kind is Kind.ITEM_DONE:
+            self._holding.end.anchors += anchors_in(segment.data)
         if kind in (Kind.FAILED, Kind.ERROR):
             await self._failed(segment)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codex_lb.gateway.continuity.classify import without
 from codex_lb.gateway.leasing.held import Holding
 from codex_lb.gateway.outcome import Blame, Broken, Completed, Fault, Outcome
 from codex_lb.gateway.sessions.session import Session
@@ -42,8 +43,9 @@ class SocketCaller:
         self._is_too_large = len(frames.frame) >= frame_bytes_max
 
     def wish(self) -> Wish:
-        """The account whose socket is open; a continuation takes no other."""
-        return Wish(self._session.account_id, is_bound=self._frames.is_continuation, upstream_transport="websocket")
+        """A continuation takes the account whose socket is open and no other; what is complete goes where it is best."""
+        is_bound = self._frames.is_continuation
+        return Wish(self._session.account_id if is_bound else "", is_bound=is_bound, upstream_transport="websocket")
 
     def attempt(self, context: TurnContext) -> Attempt:
         if (self._session.is_http_only or self._is_too_large) and self._frames.body:
@@ -96,7 +98,7 @@ class SocketAttempt:
             socket = await self._session.socket_for(holding.lease, self._headers(holding))
             if not was_live:
                 relay.learn(quota.read_headers(socket.headers))
-            await socket.send(self._frames.frame)
+            await socket.send(self._readable(holding))
             context.deadline.heard = context.clock.monotonic()
             handshake = [] if was_live else list(socket.headers.items())
             context.delivery.begin(handshake, holding.lease.account_id)
@@ -124,6 +126,10 @@ class SocketAttempt:
                 if isinstance(relay.outcome, Completed):
                     self._session.note_response(relay.outcome.response_id)
                 return relay.outcome
+
+    def _readable(self, holding: Holding) -> str:
+        foreign = holding.lease.foreign_anchors
+        return without(self._frames.frame.encode(), foreign).decode() if foreign else self._frames.frame
 
     def _headers(self, holding: Holding) -> list[tuple[str, str]]:
         lease, request = holding.lease, self._context.request

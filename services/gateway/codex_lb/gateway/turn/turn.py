@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import structlog
@@ -22,8 +22,8 @@ import structlog
 from codex_lb.gateway.errors import GatewayError
 from codex_lb.gateway.leasing.client import LeaseClient, LeaseRefusedError
 from codex_lb.gateway.leasing.held import Holding, held
-from codex_lb.gateway.leasing.lease import Timings, TurnEnd, Wanted
-from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Outcome
+from codex_lb.gateway.leasing.lease import AnchorKind, Timings, TurnEnd, Wanted
+from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Outcome, Rejected
 from codex_lb.gateway.turn.attempt import HttpCaller
 from codex_lb.gateway.turn.context import Attempt, Caller, Delivery, TurnContext, TurnRequest
 from codex_lb.gateway.turn.deadline import Deadline, Due
@@ -209,12 +209,27 @@ class Turn:
                 raise
             holding.end.outcome = outcome
             self._timings.total_s = self._context.elapsed()
+            if self._can_forget_thoughts(outcome, holding):
+                continue
             step = next_step(outcome, is_visible=self._delivery.is_visible, budget=budget)
             if step is not Step.SAME_ACCOUNT:
                 return outcome, step, attempt, budget
             budget = budget.after(step)
             await asyncio.sleep(RETRY.delay(retries, random.random()))  # noqa: S311 - spreads retries
             retries += 1
+
+    def _can_forget_thoughts(self, outcome: Outcome, holding: Holding) -> bool:
+        """Upstream cannot read a thought whose owner nobody knows: once, the turn goes again without any."""
+        thoughts = frozenset(a.digest for a in self._request.continuity.anchors if a.kind is AnchorKind.REASONING)
+        if (
+            not isinstance(outcome, Rejected)
+            or outcome.fault.code != "invalid_encrypted_content"
+            or self._delivery.is_visible
+            or not thoughts - holding.lease.foreign_anchors
+        ):
+            return False
+        holding.lease = replace(holding.lease, foreign_anchors=holding.lease.foreign_anchors | thoughts)
+        return True
 
     def _wanted(self, excluded: dict[str, str]) -> Wanted:
         wish = self._caller.wish()
@@ -228,6 +243,8 @@ class Turn:
             wait_max_s=self._turns.limits.lease_wait_s,
             preferred_account_id=wish.account_id,
             is_bound=wish.is_bound,
+            anchors=self._request.continuity.anchors,
+            affinity_keys=self._request.continuity.affinity_keys,
         )
 
     async def _tell(self, error: GatewayError) -> GatewayError | None:

@@ -664,6 +664,7 @@ class Granted(_message.Message):
     RESERVATION_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    FOREIGN_ANCHORS_FIELD_NUMBER: _builtins.int
     acquire_id: _builtins.int
     """The acquire it answers."""
     lease_id: _builtins.str
@@ -694,6 +695,10 @@ class Granted(_message.Message):
     def decision(self) -> Global___Decision:
         """How the account was chosen."""
 
+    @_builtins.property
+    def foreign_anchors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Digests of the acquire's anchors that another account owns: what they stand for must not be sent to this one."""
+
     def __init__(
         self,
         *,
@@ -708,10 +713,11 @@ class Granted(_message.Message):
         reservation: Global___Reservation | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         decision: Global___Decision | None = ...,
+        foreign_anchors: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "expires_at", b"expires_at", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "account_id", b"account_id", "acquire_id", b"acquire_id", "chatgpt_account_id", b"chatgpt_account_id", "credential_generation", b"credential_generation", "decision", b"decision", "epoch", b"epoch", "expires_at", b"expires_at", "lease_id", b"lease_id", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "account_id", b"account_id", "acquire_id", b"acquire_id", "chatgpt_account_id", b"chatgpt_account_id", "credential_generation", b"credential_generation", "decision", b"decision", "epoch", b"epoch", "expires_at", b"expires_at", "foreign_anchors", b"foreign_anchors", "lease_id", b"lease_id", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

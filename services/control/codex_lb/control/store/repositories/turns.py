@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cache
 
 from sqlalchemy import ColumnElement, Executable, RowMapping, Table, and_, literal_column, select
@@ -53,6 +54,12 @@ class SqlTurns:
             select(attempts).where(attempts.c.turn_id == turn_id).order_by(attempts.c.attempt, attempts.c.granted_at)
         )
         return [_settlement_of(row) for row in rows.mappings()]
+
+    async def anchors(self, *, since: datetime) -> list[tuple[AccountId, Sequence[Anchor]]]:
+        given = select(attempts.c.account_id, attempts.c.anchors).where(attempts.c.ended_at >= since)
+        rows = await self._transaction.run(given.order_by(attempts.c.ended_at))
+        kept = ((AccountId(row["account_id"]), all_restored(row["anchors"], Anchor)) for row in rows.mappings())
+        return [(account_id, anchors) for account_id, anchors in kept if anchors]
 
     async def _write(self, statement: Executable, rows: Sequence[Row]) -> int:
         return len((await self._transaction.run(statement, rows)).all()) if rows else 0
