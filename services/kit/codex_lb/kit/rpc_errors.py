@@ -36,6 +36,11 @@ STATUS_CODES: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     ErrorReason.ERROR_REASON_DRAINING: grpc.StatusCode.UNAVAILABLE,
     ErrorReason.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
     ErrorReason.ERROR_REASON_ETAG_MISMATCH: grpc.StatusCode.ABORTED,
+    ErrorReason.ERROR_REASON_FLOW_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorReason.ERROR_REASON_TOO_MANY_FLOWS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.ERROR_REASON_ISSUER_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorReason.ERROR_REASON_ISSUER_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    ErrorReason.ERROR_REASON_KEY_ROTATION_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

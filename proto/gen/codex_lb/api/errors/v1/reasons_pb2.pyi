@@ -62,6 +62,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Something went wrong that nobody foresaw; the log has the request id. Example: a defect."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 18
     """The etag sent is not the resource's present one. Example: another operator changed it meanwhile."""
+    ERROR_REASON_FLOW_NOT_FOUND: _ErrorReason.ValueType  # 19
+    """No sign-in has that name. Example: one that ended days ago."""
+    ERROR_REASON_TOO_MANY_FLOWS: _ErrorReason.ValueType  # 20
+    """As many sign-ins are under way as may be. Example: somebody started one again and again."""
+    ERROR_REASON_ISSUER_REFUSED: _ErrorReason.ValueType  # 21
+    """The issuer of the logins said no. Example: sign-in by device code is not enabled for the organization."""
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 22
+    """The issuer of the logins did not answer, or not in a way that can be read. Example: no network."""
+    ERROR_REASON_KEY_ROTATION_REFUSED: _ErrorReason.ValueType  # 23
+    """The encryption key cannot be rotated now. Example: a rotation is under way, or the key file is read-only."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names what happened; the gRPC status says how a caller should react."""
@@ -104,4 +114,14 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 17
 """Something went wrong that nobody foresaw; the log has the request id. Example: a defect."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 18
 """The etag sent is not the resource's present one. Example: another operator changed it meanwhile."""
+ERROR_REASON_FLOW_NOT_FOUND: ErrorReason.ValueType  # 19
+"""No sign-in has that name. Example: one that ended days ago."""
+ERROR_REASON_TOO_MANY_FLOWS: ErrorReason.ValueType  # 20
+"""As many sign-ins are under way as may be. Example: somebody started one again and again."""
+ERROR_REASON_ISSUER_REFUSED: ErrorReason.ValueType  # 21
+"""The issuer of the logins said no. Example: sign-in by device code is not enabled for the organization."""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 22
+"""The issuer of the logins did not answer, or not in a way that can be read. Example: no network."""
+ERROR_REASON_KEY_ROTATION_REFUSED: ErrorReason.ValueType  # 23
+"""The encryption key cannot be rotated now. Example: a rotation is under way, or the key file is read-only."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
