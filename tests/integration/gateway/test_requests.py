@@ -165,6 +165,20 @@ async def test_images_are_sent_instead_of_their_urls(pair: Pair, route: str) -> 
     assert {**sent, "input": 0, "instructions": 0} == {**turn, "input": 0, "instructions": 0}
 
 
+async def test_a_chat_request_names_models_and_images_likewise(pair: Pair) -> None:
+    parts = [{"type": "text", "text": "<<say:hello>>"}] + [
+        {"type": "image_url", "image_url": {"url": url}} for url in (IMAGE, LOST)
+    ]
+    chat = {"model": "gpt-5.4-high-fast", "messages": [{"role": "user", "content": parts}]}
+
+    answer = await pair.client.post("/v1/chat/completions", json=chat)
+
+    assert answer.json()["choices"][0]["message"]["content"] == "hello"
+    sent = await sent_by(pair)
+    assert [part.get("image_url") for part in sent["input"][0]["content"]] == [None, AS_DATA, LOST]
+    assert (sent["model"], sent["reasoning"]["effort"], sent["service_tier"]) == ("gpt-5.4", "high", "priority")
+
+
 async def test_without_an_image_the_bytes_of_codex_arrive_as_they_were(pair: Pair) -> None:
     body = json.dumps(codex_turn("<<say:hello>> https://images.example.com/a.png"), indent=1).encode()
 

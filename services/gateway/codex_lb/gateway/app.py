@@ -109,7 +109,7 @@ async def open_gateway(
         bytes_max = settings.max_decompressed_responses_body_bytes
         native = Responses(turns, gate, clock, Dialect.NATIVE, fetch_images, body_bytes_max=bytes_max)
         public = Responses(turns, gate, clock, Dialect.PUBLIC, fetch_images, body_bytes_max=bytes_max)
-        chat = Chat(turns, gate, clock, body_bytes_max=settings.max_decompressed_body_bytes)
+        chat = Chat(turns, gate, clock, fetch_images, body_bytes_max=settings.max_decompressed_body_bytes)
         sockets = AiohttpSockets(
             upstream.session, settings.upstream_base_url, clock, frame_bytes_max=settings.max_sse_event_bytes
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -12,17 +12,16 @@ from codex_lb.gateway.continuity.thoughts import MemoryThoughts, Sealed
 from codex_lb.gateway.errors import DrainingError, GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
 from codex_lb.gateway.ingress.hang_up import hang_up_of
+from codex_lb.gateway.ingress.inline_images import FetchImages
 from codex_lb.gateway.leasing.policy import ListedModel
 from codex_lb.gateway.routes.gate import Gate, answer_headers
-from codex_lb.gateway.routes.reading import (
-    Asked,
-    receive_request,
-    turn_of,
-)
+from codex_lb.gateway.routes.reading import Asked, catalog_of, check_model, receive_request, turn_of
 from codex_lb.gateway.routes.replies import reply_error
 from codex_lb.gateway.translate.chat_answer import AnswerHead
 from codex_lb.gateway.translate.chat_messages import Thought
 from codex_lb.gateway.translate.chat_request import ChatTurn, chat_turn
+from codex_lb.gateway.translate.image_parts import image_urls, with_images
+from codex_lb.gateway.translate.responses import native_turn
 from codex_lb.gateway.turn.chat_caller import ChatCaller
 from codex_lb.gateway.turn.chat_delivery import ChatJsonDelivery, ChatStreamDelivery
 from codex_lb.gateway.turn.context import TurnRequest
@@ -36,10 +35,13 @@ OVERSIZE_STATUS = 413
 class Chat:
     """The ASGI endpoint."""
 
-    def __init__(self, turns: Turns, gate: Gate, clock: Clock, *, body_bytes_max: int) -> None:
+    def __init__(
+        self, turns: Turns, gate: Gate, clock: Clock, fetch_images: FetchImages, *, body_bytes_max: int
+    ) -> None:
         self._turns = turns
         self._gate = gate
         self._clock = clock
+        self._fetch_images = fetch_images
         self._body_bytes_max = body_bytes_max
         self._thoughts = MemoryThoughts()
         self.is_draining = False
@@ -59,26 +61,36 @@ class Chat:
             mind = Mind(self._thoughts, admitted.key.api_key_id if admitted.key else "")
             refuses_summary = without_summaries(admitted.policy.models)
             chat = chat_turn(received.plain, refuses_summary=refuses_summary, recall=mind.recall)
-            asked = Asked(chat.model, chat.reasoning_effort, chat.service_tier)
-            turn = turn_of(received, admitted, asked, turn_id=turn_id, body=chat.body())
+            catalog = catalog_of(admitted.policy.models)
+            wanted = native_turn(chat.body(), catalog)
+            asked = Asked(wanted.model, wanted.reasoning_effort, wanted.service_tier, wanted.requested_model)
+            check_model(asked.model, admitted)  # before anything is fetched for this caller
+            images = await self._fetch_images(image_urls(wanted.body))
+
+            def for_upstream(body: bytes) -> bytes:
+                return with_images(native_turn(body, catalog).body, images)
+
+            turn = turn_of(received, admitted, asked, turn_id=turn_id, body=with_images(wanted.body, images))
             head = AnswerHead(f"chatcmpl-{turn_id}", int(received.started_at.timestamp()), chat.model)
             delivery: ChatStreamDelivery | ChatJsonDelivery
             if chat.is_streamed:
                 delivery = ChatStreamDelivery(send, head, own_headers, mind.keep, includes_usage=chat.includes_usage)
             else:
                 delivery = ChatJsonDelivery(send, head, own_headers, mind.keep)
-            await self._turns.run(turn, delivery, hang_up_of(receive), self._caller(turn, chat, mind))
+            await self._turns.run(turn, delivery, hang_up_of(receive), self._caller(turn, chat, mind, for_upstream))
         except GatewayError as error:
             await reply_error(send, error, own_headers)
         except ClientGoneError:
             return
 
-    def _caller(self, turn: TurnRequest, chat: ChatTurn, mind: Mind) -> ChatCaller:
+    def _caller(
+        self, turn: TurnRequest, chat: ChatTurn, mind: Mind, for_upstream: Callable[[bytes], bytes]
+    ) -> ChatCaller:
         """Upstream, preferably the account whose reasoning came last."""
 
         def body_for(account_id: str) -> bytes:
             foreign = mind.foreign(chat.thoughts, account_id)
-            return chat.body(without=foreign) if foreign else turn.body
+            return for_upstream(chat.body(without=foreign)) if foreign else turn.body
 
         owners = [owner for thought in chat.thoughts if (owner := mind.owner_of(thought))]
         return ChatCaller(
