@@ -148,7 +148,7 @@ async def test_a_small_call_tells_what_it_learnt_of_accounts(pair: Pair) -> None
     await pair.upstream.script("limited", then=limit(resets_in_s=3600), kind="*")
     await pair.upstream.script("refused", then=unauthorized(), kind="*")
 
-    for _ in range(8):
+    for _ in range(40):  # whoever is asked first is left to chance
         assert (await pair.client.post(SEARCH, content=b"words")).status_code == 201
     await pair.settled()
 
