@@ -44,6 +44,14 @@ class Login:
     refreshed_at: datetime | None  # when the tokens were issued, as far as the file says
 
 
+class RoutingPolicy(StrEnum):
+    """How eagerly an account is used, among those of the same priority."""
+
+    BURN_FIRST = "burn_first"  # while it can serve, others are spared
+    NORMAL = "normal"
+    PRESERVE = "preserve"  # only when no other can serve
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One login of the pool, without its tokens."""
@@ -58,6 +66,10 @@ class Account:
     access_expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    refreshed_at: datetime | None = None  # when the tokens were issued; None where nobody noted it
+    routing_policy: RoutingPolicy = RoutingPolicy.NORMAL
+    priority: int = 0  # accounts of a higher one serve first
+    stop_percent: float | None = None  # share of any window from which on it is spared; None: it may be used up
 
     @property
     def etag(self) -> str:

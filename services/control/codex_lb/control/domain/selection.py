@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from codex_lb.control.domain.account import AccountStatus
+from codex_lb.control.domain.account import AccountStatus, RoutingPolicy
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import PASSED_OVER_SHOWN, Decision, PassedOver
 
@@ -17,6 +17,9 @@ PRESSURE_PERCENT_PER_STREAM = 2.5  # what a running turn counts for before its u
 
 LEAVE_SHORT_PERCENT = 95.0  # data-plane reference 4.7: a conversation leaves above these, if another account is below
 LEAVE_LONG_PERCENT = 100.0
+
+STOPPED = "stop_threshold"  # the objection against an account that its operator spares
+POLICY_ORDER = {RoutingPolicy.BURN_FIRST: 0, RoutingPolicy.NORMAL: 1, RoutingPolicy.PRESERVE: 2}
 
 
 class Strategy(StrEnum):
@@ -39,6 +42,11 @@ class Candidate:
     long_capacity: float  # credits
     in_use: int
     slots: int  # 0 for no limit
+    long_resets_at: datetime | None = None
+    short_resets_at: datetime | None = None
+    priority: int = 0
+    routing_policy: RoutingPolicy = RoutingPolicy.NORMAL
+    stop_percent: float | None = None  # None: its windows may be used up
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +87,15 @@ def choose(
             eligible.append(candidate)
             continue
         counts[against] += 1
-        if against != "not_owner" and candidate.until is not None and (retry_at is None or candidate.until < retry_at):
-            retry_at = candidate.until
+        until = stopped_until(candidate) if against == STOPPED else candidate.until
+        if against != "not_owner" and until is not None and (retry_at is None or until < retry_at):
+            retry_at = until
         if len(passed) < PASSED_OVER_SHOWN:
-            passed.append(PassedOver(candidate.account_id, against, candidate.until))
+            passed.append(PassedOver(candidate.account_id, against, until))
     wished = next((c for c in eligible if c.account_id == preferred), None)
     if wished is not None and not is_bound and is_nearly_spent(wished):
         wished = wished if all(is_nearly_spent(c) for c in eligible) else None
-    chosen = wished or (by_capacity(eligible, random) if eligible else None)
+    chosen = wished or (by_capacity(foremost(eligible), random) if eligible else None)
     return Choice(
         account_id=chosen.account_id if chosen else None,
         decision=Decision(strategy.value, reason if wished else "", total, len(eligible), tuple(passed), dict(counts)),
@@ -99,6 +108,8 @@ def objection(candidate: Candidate, excluded: Mapping[AccountId, str]) -> str | 
     """Why an account cannot serve this turn now; None if it can."""
     if candidate.status is not AccountStatus.ACTIVE:
         return candidate.status.value
+    if is_stopped(candidate):
+        return STOPPED
     if candidate.account_id in excluded:
         return f"left:{excluded[candidate.account_id]}"
     if not candidate.offers_model:
@@ -113,6 +124,29 @@ def objection(candidate: Candidate, excluded: Mapping[AccountId, str]) -> str | 
 def is_nearly_spent(candidate: Candidate) -> bool:
     """Whether a conversation is better off elsewhere although its cache must be read again there."""
     return candidate.short_used_percent > LEAVE_SHORT_PERCENT or candidate.long_used_percent >= LEAVE_LONG_PERCENT
+
+
+def is_stopped(candidate: Candidate) -> bool:
+    """Whether a window has reached the share from which on the operator spares the account."""
+    used = max(candidate.long_used_percent, candidate.short_used_percent)
+    return candidate.stop_percent is not None and used >= candidate.stop_percent
+
+
+def stopped_until(candidate: Candidate) -> datetime | None:
+    """When the last of the windows that stop it starts anew; None where upstream did not say."""
+    windows = (
+        (candidate.long_used_percent, candidate.long_resets_at),
+        (candidate.short_used_percent, candidate.short_resets_at),
+    )
+    stopping = [at for used, at in windows if candidate.stop_percent is not None and used >= candidate.stop_percent]
+    known = [at for at in stopping if at is not None]
+    return max(known) if known and len(known) == len(stopping) else None
+
+
+def foremost(eligible: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Those of the highest priority; among them those whose routing policy comes first."""
+    first = min((-c.priority, POLICY_ORDER[c.routing_policy]) for c in eligible)
+    return [c for c in eligible if (-c.priority, POLICY_ORDER[c.routing_policy]) == first]
 
 
 def by_capacity(eligible: Sequence[Candidate], random: float) -> Candidate:

@@ -13,7 +13,7 @@ from codex_lb.control.domain.continuity import Claim, claim, foreign
 from codex_lb.control.domain.evidence import PLAN_REFUSALS
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
-from codex_lb.control.domain.selection import Choice, Strategy, choose
+from codex_lb.control.domain.selection import STOPPED, Choice, Strategy, choose
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.pool import Member, Pool
 from codex_lb.control.usecases.ports import Continuities, Leases
@@ -184,7 +184,7 @@ class AcquireLease:
 
 
 LIMIT_CODES = frozenset({*PLAN_REFUSALS, "usage_limit_reached", "rate_limit_exceeded"})  # of faults a turn left for
-LIMITED = frozenset({AccountStatus.RATE_LIMITED, AccountStatus.QUOTA_EXCEEDED})
+LIMITED = frozenset({AccountStatus.RATE_LIMITED.value, AccountStatus.QUOTA_EXCEEDED.value, STOPPED})
 
 
 def refusal(choice: Choice, *, waited_s: float, is_bound: bool = False) -> Refused:
@@ -197,7 +197,7 @@ def refusal(choice: Choice, *, waited_s: float, is_bound: bool = False) -> Refus
     if choice.is_busy:
         message = "Every account that could serve is busy. Try again in a few seconds."
         return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)
-    limited = sum(counts.get(status, 0) for status in LIMITED)
+    limited = sum(counts.get(reason, 0) for reason in LIMITED)
     left = sum(counts.get(f"left:{code}", 0) for code in LIMIT_CODES)
     if limited and limited + left == choice.decision.candidates:
         message = "Every account in the pool has used up its quota."

@@ -128,6 +128,7 @@ class ImportAccounts:
                 chatgpt_account_id=login.chatgpt_account_id,
                 generation=known.generation + 1,
                 access_expires_at=login.credential.access_expires_at,
+                refreshed_at=min(login.refreshed_at or now, now),
                 updated_at=now,
             )
         return Account(
@@ -141,6 +142,7 @@ class ImportAccounts:
             access_expires_at=login.credential.access_expires_at,
             created_at=now,
             updated_at=now,
+            refreshed_at=min(login.refreshed_at or now, now),
         )
 
     def _preview(self, account: Account, sealed: SealedCredential) -> Member:

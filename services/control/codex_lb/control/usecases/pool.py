@@ -122,6 +122,11 @@ class Pool:
                 long_capacity=capacity(member.account.plan, WindowKind.SECONDARY),
                 in_use=leases.in_use(account_id),
                 slots=slots,
+                long_resets_at=long.window.resets_at if long else None,
+                short_resets_at=short.window.resets_at if short else None,
+                priority=member.account.priority,
+                routing_policy=member.account.routing_policy,
+                stop_percent=member.account.stop_percent,
             )
 
     def count_by_status(self, now: datetime) -> dict[AccountStatus, int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import RowMapping, delete, insert, select, update
 
-from codex_lb.control.domain.account import Account, Identity
+from codex_lb.control.domain.account import Account, Identity, RoutingPolicy
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.errors import AccountNotFoundError, StoreConflictError
@@ -18,7 +18,12 @@ from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.ports import SealedCredential
 
 _ACCOUNTS = select(
-    accounts, credentials.c.generation, credentials.c.access_expires_at, credentials.c.key_id, credentials.c.ciphertext
+    accounts,
+    credentials.c.generation,
+    credentials.c.access_expires_at,
+    credentials.c.key_id,
+    credentials.c.ciphertext,
+    credentials.c.refreshed_at,
 ).join_from(accounts, credentials)
 
 
@@ -94,6 +99,9 @@ def _row_of(account: Account) -> dict[str, object]:
         "chatgpt_account_id": account.chatgpt_account_id,
         "alias": account.alias,
         "updated_at": account.updated_at,
+        "routing_policy": account.routing_policy.value,
+        "priority": account.priority,
+        "stop_percent": account.stop_percent,
     }
 
 
@@ -103,6 +111,7 @@ def _credential_row(account: Account, sealed: SealedCredential) -> dict[str, obj
         "access_expires_at": account.access_expires_at,
         "key_id": sealed.key_id,
         "ciphertext": sealed.ciphertext,
+        "refreshed_at": account.refreshed_at,
     }
 
 
@@ -118,6 +127,10 @@ def _account_of(row: RowMapping) -> Account:
         access_expires_at=row["access_expires_at"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        refreshed_at=row["refreshed_at"],
+        routing_policy=RoutingPolicy(row["routing_policy"]),
+        priority=row["priority"],
+        stop_percent=row["stop_percent"],
     )
 
 

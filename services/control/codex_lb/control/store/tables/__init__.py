@@ -3,6 +3,7 @@
 from codex_lb.control.store.tables.accounts import accounts, credentials
 from codex_lb.control.store.tables.catalogs import catalog_models, catalogs
 from codex_lb.control.store.tables.evidence import evidence
+from codex_lb.control.store.tables.exchanges import exchanges
 from codex_lb.control.store.tables.key_fingerprints import key_fingerprints
 from codex_lb.control.store.tables.schema import metadata
 from codex_lb.control.store.tables.terms import terms
@@ -15,6 +16,7 @@ __all__ = [
     "catalogs",
     "credentials",
     "evidence",
+    "exchanges",
     "key_fingerprints",
     "metadata",
     "terms",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, LargeBinary, Table, UniqueConstraint
+from sqlalchemy import Column, Double, ForeignKey, Integer, LargeBinary, Table, UniqueConstraint, text
 
 from codex_lb.control.store.tables.schema import COUNT, Instant, Words, metadata
 
@@ -19,6 +19,9 @@ accounts = Table(
     Column("alias", Words, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("routing_policy", Words, nullable=False, server_default=text("'normal'")),
+    Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("stop_percent", Double),  # null: its windows may be used up
     UniqueConstraint("issuer", "user_id", "workspace_id"),
 )
 
@@ -31,4 +34,5 @@ credentials = Table(
     Column("access_expires_at", Instant),
     Column("key_id", Words, nullable=False),
     Column("ciphertext", LargeBinary, nullable=False),
+    Column("refreshed_at", Instant),  # when the tokens were issued; null for logins from before this was noted
 )
