@@ -31,6 +31,38 @@ class InvalidAuthFileError(ControlError):
     """An auth.json that cannot be used; the text names the field."""
 
 
+class FlowNotFoundError(ControlError):
+    """No sign-in has that id."""
+
+
+class FlowChangedError(ControlError):
+    """Somebody else ended or took over the sign-in meanwhile; nothing was stored."""
+
+
+class TooManyFlowsError(ControlError):
+    """As many sign-ins are under way as may be."""
+
+
+class InvalidCallbackError(ControlError):
+    """An address that is not the end of that sign-in; the text says why."""
+
+
+class OtherSeatError(ControlError):
+    """Somebody else signed in than the account that was asked for; nothing was stored."""
+
+
+class IssuerRefusedError(ControlError):
+    """The issuer said no; asking again would not change that."""
+
+
+class IssuerUnavailableError(ControlError):
+    """The issuer did not answer, or not in a way that can be read; a later try may succeed."""
+
+
+class KeyRotationRefusedError(ControlError):
+    """The encryption key cannot be rotated now."""
+
+
 class CredentialUnreadableError(ControlError):
     """A sealed credential does not open with any key of this service."""
 

@@ -6,6 +6,7 @@ from typing import NewType
 
 AccountId = NewType("AccountId", str)
 ApiKeyId = NewType("ApiKeyId", str)
+FlowId = NewType("FlowId", str)
 LeaseId = NewType("LeaseId", str)
 ReplicaId = NewType("ReplicaId", str)
 TicketId = NewType("TicketId", str)

@@ -14,10 +14,20 @@ from codex_lb.control.store.repositories.accounts import SqlAccounts
 from codex_lb.control.store.repositories.catalogs import SqlCatalogs
 from codex_lb.control.store.repositories.evidence import EvidenceLog
 from codex_lb.control.store.repositories.fingerprints import SqlFingerprints
+from codex_lb.control.store.repositories.flows import SqlFlows
+from codex_lb.control.store.repositories.sealed_rows import SqlSealedRows
 from codex_lb.control.store.repositories.terms import SqlTerms
 from codex_lb.control.store.repositories.turns import SqlTurns
 from codex_lb.control.store.transaction import Transaction
-from codex_lb.control.usecases.ports import Accounts, Catalogs, Fingerprints, Terms, Turns
+from codex_lb.control.usecases.ports import (
+    Accounts,
+    Catalogs,
+    Fingerprints,
+    Flows,
+    SealedRows,
+    Terms,
+    Turns,
+)
 
 
 class SqlUnitOfWork:
@@ -31,6 +41,8 @@ class SqlUnitOfWork:
         self.catalogs: Catalogs = SqlCatalogs(self._transaction)
         self.terms: Terms = SqlTerms(self._transaction)
         self.fingerprints: Fingerprints = SqlFingerprints(self._transaction)
+        self.sealed_rows: SealedRows = SqlSealedRows(self._transaction)
+        self.flows: Flows = SqlFlows(self._transaction)
 
     async def __aenter__(self) -> Self:
         await self._transaction.begin()

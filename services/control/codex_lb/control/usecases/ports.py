@@ -8,9 +8,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-from codex_lb.control.domain.account import Account, Credential, Identity
+from codex_lb.control.domain.account import Account, Credential, Identity, Login
+from codex_lb.control.domain.enrolment import Flow
 from codex_lb.control.domain.evidence import Evidence
-from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId, TicketId, TurnId, WorkerId
+from codex_lb.control.domain.ids import AccountId, FlowId, LeaseId, ReplicaId, TicketId, TurnId, WorkerId
 from codex_lb.control.domain.lease import Anchor, Lease, Settlement, TurnReport
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 
@@ -24,8 +25,16 @@ class SealedCredential:
     ciphertext: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Anything as the vault sealed it."""
+
+    key_id: str
+    ciphertext: bytes
+
+
 class Vault(Protocol):
-    """Seals and opens credentials."""
+    """Seals and opens credentials, and other small secrets."""
 
     def seal(self, credential: Credential, *, generation: int) -> SealedCredential:
         """Encrypts with the present key."""
@@ -33,6 +42,35 @@ class Vault(Protocol):
 
     def open(self, sealed: SealedCredential) -> Credential:
         """Raises CredentialUnreadableError when no key of the set fits."""
+        ...
+
+    def seal_bytes(self, secret: bytes) -> Sealed:
+        """Encrypts with the present key. What is inside must say what it is for."""
+        ...
+
+    def open_bytes(self, sealed: Sealed) -> bytes:
+        """Raises CredentialUnreadableError when no key of the set fits."""
+        ...
+
+
+class Keys(Protocol):
+    """The encryption keys: the file that keeps them, and the vault that uses them."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Those in the file, newest first; the first one seals."""
+        ...
+
+    def draft(self) -> str:
+        """Makes a key that is nowhere yet, and tells its id."""
+        ...
+
+    async def adopt(self, key_id: str) -> None:
+        """The drafted key is the first of the file, safely on disk, and then seals. Raises KeyFileError."""
+        ...
+
+    async def drop(self, key_ids: Collection[str]) -> None:
+        """They leave the file; what is in memory may open for as long as the process lives. Raises KeyFileError."""
         ...
 
 
@@ -122,11 +160,102 @@ class Fingerprints(Protocol):
     """Which encryption keys the stored credentials were sealed with, by key id."""
 
     async def load(self) -> frozenset[str]:
-        """Every key id seen so far. In a writing unit nobody else loads them until the unit ends."""
+        """Every key id seen so far and not retired. In a writing unit nobody else loads them until the unit ends."""
         ...
 
-    async def save(self, key_ids: Iterable[str]) -> None:
-        """Adds to those seen."""
+    async def all(self) -> Sequence[Fingerprint]:
+        """What became of every key; the same holds in a writing unit."""
+        ...
+
+    async def save(self, key_ids: Iterable[str], *, added_at: datetime | None = None) -> None:
+        """Adds to those in use; one that was retired is in use again."""
+        ...
+
+    async def begin_retiring(self, key_ids: Collection[str], *, at: datetime) -> None:
+        """What they sealed is sealed anew from now on."""
+        ...
+
+    async def keep(self, key_ids: Collection[str]) -> None:
+        """They are not retiring after all."""
+        ...
+
+    async def retire(self, key_ids: Collection[str], *, at: datetime) -> None:
+        """They seal nothing any more."""
+        ...
+
+    async def forget(self, key_ids: Collection[str]) -> None:
+        """They were never used."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What became of one encryption key."""
+
+    key_id: str
+    added_at: datetime | None = None  # None: before this was noted
+    retiring_at: datetime | None = None
+    retired_at: datetime | None = None
+
+    @property
+    def is_retiring(self) -> bool:
+        """Whether its rotation is under way."""
+        return self.retiring_at is not None and self.retired_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRow:
+    """One stored secret, wherever it stands."""
+
+    table: str
+    row_id: str
+    sealed: Sealed
+
+
+class SealedRows(Protocol):
+    """Everything the vault sealed, whatever it is: what a rotation of keys has to seal anew."""
+
+    async def count_by_key(self) -> Mapping[str, int]:
+        """How many rows each key seals."""
+        ...
+
+    async def of_keys(self, key_ids: Collection[str], *, after: SealedRow | None, rows_max: int) -> Sequence[SealedRow]:
+        """The next rows that these keys sealed."""
+        ...
+
+    async def replace(self, row: SealedRow, sealed: Sealed) -> bool:
+        """Puts the same secret, sealed anew, in place; False when the row has another one by now."""
+        ...
+
+
+class Flows(Protocol):
+    """Sign-ins that are under way, and those of the last day."""
+
+    async def add(self, flow: Flow, sealed: Sealed) -> None:
+        """A new one."""
+        ...
+
+    async def get(self, flow_id: FlowId) -> tuple[Flow, Sealed] | None:
+        """The one of that id."""
+        ...
+
+    async def by_state(self, state_digest: str) -> tuple[Flow, Sealed] | None:
+        """The one whose browser was given that state."""
+        ...
+
+    async def live(self, *, now: datetime) -> Sequence[tuple[Flow, Sealed]]:
+        """Those that can still succeed, oldest first."""
+        ...
+
+    async def save(self, flow: Flow) -> bool:
+        """Stores what became of a flow, unless somebody changed it since it was read; then False.
+
+        The secret of one that has ended is erased.
+        """
+        ...
+
+    async def purge(self, *, before: datetime) -> None:
+        """Forgets those that expired before then."""
         ...
 
 
@@ -138,6 +267,8 @@ class UnitOfWork(Protocol):
     catalogs: Catalogs
     terms: Terms
     fingerprints: Fingerprints
+    sealed_rows: SealedRows
+    flows: Flows
 
     async def __aenter__(self) -> Self: ...
 
@@ -282,4 +413,62 @@ class Continuities(Protocol):
 
     def forget(self, account_id: AccountId) -> None:
         """The account is gone, and with it what only it could read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCode:
+    """What a device shows, and what the issuer knows it by."""
+
+    device_auth_id: str
+    user_code: str
+    verification_url: str
+    poll_period_s: float
+    ttl_s: float
+
+    def __repr__(self) -> str:
+        return "DeviceCode(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Nobody has typed the device's code yet."""
+
+    slow_down: bool = False
+
+
+class Issuer(Protocol):
+    """Upstream's sign-in. Every method raises IssuerRefusedError or IssuerUnavailableError."""
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where the browser is sent with the code."""
+        ...
+
+    def authorization_url(self, *, state: str, verifier: str) -> str:
+        """The page to open."""
+        ...
+
+    async def exchange(self, code: str, *, verifier: str, redirect_uri: str) -> Login:
+        """The login that a code is good for, once."""
+        ...
+
+    async def begin_device(self) -> DeviceCode:
+        """A code to be typed on another device."""
+        ...
+
+    async def poll_device(self, device_auth_id: str, user_code: str) -> Login | NotYet:
+        """The login, once somebody has typed the code."""
+        ...
+
+
+class CallbackPort(Protocol):
+    """Where browsers come back to."""
+
+    async def open(self) -> str:
+        """Listens from now on; why it cannot, in a sentence, or nothing."""
+        ...
+
+    async def close(self) -> None:
+        """Listens no more."""
         ...

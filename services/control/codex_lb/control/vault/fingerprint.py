@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import structlog
+
 from codex_lb.control.errors import WrongKeyError
-from codex_lb.control.usecases.ports import Store
+from codex_lb.control.usecases.ports import Store, UnitOfWork
 from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.key_file import Key, create_keys, load_keys
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def open_vault(key_file: Path, store: Store) -> FernetVault:
@@ -26,8 +31,23 @@ async def open_vault(key_file: Path, store: Store) -> FernetVault:
         present = _ids(keys)
         if known and not known & present:
             raise WrongKeyError(_mistaken(key_file, known, present))
-        await unit.fingerprints.save(present - known)
-    return FernetVault(keys)
+        await unit.fingerprints.save(present - known - await _retired(unit))
+        await unit.fingerprints.save([keys[0].key_id])  # what seals is in use, whatever became of it before
+        await _settle_lost(unit, known - present)
+    return FernetVault(keys, reload=partial(load_keys, key_file))
+
+
+async def _retired(unit: UnitOfWork) -> frozenset[str]:
+    return frozenset(key.key_id for key in await unit.fingerprints.all() if key.retired_at is not None)
+
+
+async def _settle_lost(unit: UnitOfWork, lost: frozenset[str]) -> None:
+    """Keys the file lacks: those that seal nothing were announced by a rotation that ended before it began."""
+    counts = await unit.sealed_rows.count_by_key()
+    await unit.fingerprints.forget([key_id for key_id in lost if not counts.get(key_id)])
+    for key_id in sorted(lost):
+        if sealed := counts.get(key_id, 0):
+            log.error("the key file lacks a key that stored logins were sealed with", key=key_id, logins=sealed)
 
 
 def _ids(keys: tuple[Key, ...]) -> frozenset[str]:

@@ -5,6 +5,7 @@ from codex_lb.control.store.tables.catalogs import catalog_models, catalogs
 from codex_lb.control.store.tables.evidence import evidence
 from codex_lb.control.store.tables.exchanges import exchanges
 from codex_lb.control.store.tables.key_fingerprints import key_fingerprints
+from codex_lb.control.store.tables.oauth_flows import oauth_flows
 from codex_lb.control.store.tables.schema import metadata
 from codex_lb.control.store.tables.terms import terms
 from codex_lb.control.store.tables.turns import attempts, turns
@@ -19,6 +20,7 @@ __all__ = [
     "exchanges",
     "key_fingerprints",
     "metadata",
+    "oauth_flows",
     "terms",
     "turns",
 ]
