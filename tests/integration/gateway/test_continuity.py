@@ -6,6 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+from openai import AsyncOpenAI, BadRequestError
+
 from tests.support.pair import Pair, start_pair
 from tests.support.turns import codex_turn, events_of
 from tests.support.upstream import Upstream, limit
@@ -119,3 +122,31 @@ async def test_sessions_are_spread_over_accounts_and_each_stays(pair: Pair) -> N
         by_session.setdefault(turn.header("session-id"), set()).add(turn.account)
     assert all(len(accounts) == 1 for accounts in by_session.values())
     assert len(set().union(*by_session.values())) > 1
+
+
+async def test_an_sdk_that_sends_only_what_is_new_is_understood(pair: Pair) -> None:
+    await pair.add("a", "b")
+    client = AsyncOpenAI(base_url=f"{pair.base_url}/v1", api_key="none", max_retries=0)
+    first = await client.responses.create(model="gpt-5.5", input="my name is Ada <<say:noted>>")
+
+    second = await client.responses.create(model="gpt-5.5", input="<<say:Ada>>", previous_response_id=first.id)
+    third = await client.responses.create(model="gpt-5.5", input="<<say:still Ada>>", previous_response_id=second.id)
+    with pytest.raises(BadRequestError) as unknown:
+        await client.responses.create(model="gpt-5.5", input="hi", previous_response_id="resp_unknown")
+    await client.close()
+
+    assert [second.output_text, third.output_text] == ["Ada", "still Ada"]
+    assert unknown.value.code == "previous_response_not_found"
+    last = (await pair.upstream.turns())[2]
+    assert "my name is Ada" in str(last.body)
+    assert {v.kind for v in await pair.upstream.violations()} <= {"refused_body"}
+
+
+async def test_an_answer_that_was_not_to_be_stored_is_not_remembered(pair: Pair) -> None:
+    await pair.add("a")
+    client = AsyncOpenAI(base_url=f"{pair.base_url}/v1", api_key="none", max_retries=0)
+    first = await client.responses.create(model="gpt-5.5", input="secret", store=False)
+
+    with pytest.raises(BadRequestError):
+        await client.responses.create(model="gpt-5.5", input="hi", previous_response_id=first.id)
+    await client.close()

@@ -17,7 +17,7 @@ async def test_a_failure_that_is_followed_by_more_still_moves(pair: Pair) -> Non
     await pair.add("bad", "good")
     await pair.upstream.script("bad", then=failed("usage_limit_reached"))
 
-    answers = [await pair.client.post("/v1/responses", json=codex_turn("<<say:hello>>")) for _ in range(4)]
+    answers = [await pair.client.post("/v1/responses", json=codex_turn(f"{n} <<say:hello>>")) for n in range(6)]
 
     assert all(b"response.failed" not in a.content for a in answers)
 

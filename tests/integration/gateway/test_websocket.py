@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -92,16 +91,23 @@ async def test_frames_are_passed_as_they_came(pair: Pair) -> None:
 
 @pytest.mark.parametrize(
     "step",
-    [limit(), unauthorized(), http(500, "server_error"), failed("usage_limit_reached"), cut_before_output(), close(1011)],
+    [
+        limit(),
+        unauthorized(),
+        http(500, "server_error"),
+        failed("usage_limit_reached"),
+        cut_before_output(),
+        close(1011),
+    ],
     ids=str.split("limit 401 500 failed cut close"),
 )
 async def test_a_full_turn_moves_while_nothing_is_visible(pair: Pair, step: Step) -> None:
     await pair.add("bad", "good")
     await pair.upstream.script("bad", then=step)
 
-    for _ in range(4):
+    for n in range(6):
         async with connected(pair) as client:
-            frames = await client.ask("<<say:hello>>")
+            frames = await client.ask(f"{n} <<say:hello>>")
             assert text_of(frames) == "hello", frames
     await pair.settled()
 
@@ -242,5 +248,3 @@ async def test_the_python_sdk_speaks_over_its_own_connection(pair: Pair) -> None
     await client.close()
 
     assert "".join(e.delta for e in seen if e.type == "response.output_text.delta") == "hello sdk"
-
-

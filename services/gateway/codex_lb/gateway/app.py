@@ -16,6 +16,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from codex_lb.gateway.continuity.owners import MemoryOwners, Owners
+from codex_lb.gateway.continuity.answers import MemoryAnswers
 from codex_lb.gateway.errors import GatewayError, MethodNotAllowedError, NotFoundError, envelope
 from codex_lb.gateway.ingress.inline_images import FetchImages, fetch_nothing, open_image_fetcher
 from codex_lb.gateway.leasing.client import LeaseClient, open_lease_client
@@ -107,8 +108,9 @@ async def open_gateway(
         if fetch_images is None:
             fetch_images = fetch_public_images if settings.image_inline_fetch_enabled else fetch_nothing
         bytes_max = settings.max_decompressed_responses_body_bytes
-        native = Responses(turns, gate, clock, Dialect.NATIVE, fetch_images, body_bytes_max=bytes_max)
-        public = Responses(turns, gate, clock, Dialect.PUBLIC, fetch_images, body_bytes_max=bytes_max)
+        answers = MemoryAnswers()
+        native = Responses(turns, gate, clock, Dialect.NATIVE, fetch_images, answers, body_bytes_max=bytes_max)
+        public = Responses(turns, gate, clock, Dialect.PUBLIC, fetch_images, answers, body_bytes_max=bytes_max)
         chat = Chat(turns, gate, clock, fetch_images, body_bytes_max=settings.max_decompressed_body_bytes)
         sockets = AiohttpSockets(
             upstream.session, settings.upstream_base_url, clock, frame_bytes_max=settings.max_sse_event_bytes

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Limited, Outcome, Rejected
-from codex_lb.gateway.turn.next_step import ACCOUNTS_MAX, RETRIES_MAX, Budget, Step, next_step
+from codex_lb.gateway.turn.next_step import ACCOUNTS_MAX, LIMITS_MAX, RETRIES_MAX, Budget, Step, next_step
 
-FRESH, NO_RETRIES, NO_ACCOUNTS, SPENT = Budget(), Budget(2, 0), Budget(0, 2), Budget(0, 0)
+FRESH, NO_RETRIES, NO_ACCOUNTS, SPENT = Budget(), Budget(2, 0), Budget(0, 2), Budget(0, 0, 0)
 
 kinds = st.sampled_from([Limited, Rejected, Broken])
 failures = st.builds(
@@ -50,7 +50,8 @@ def test_nobody_is_asked_for_a_client_that_left(is_visible: bool, budget: Budget
 def test_a_limit_is_answered_elsewhere_and_never_asked_again(blame: Blame) -> None:
     assert step(failure(Limited, blame), FRESH) is Step.NEXT_ACCOUNT
     assert step(failure(Limited, blame), NO_RETRIES) is Step.NEXT_ACCOUNT
-    assert step(failure(Limited, blame), NO_ACCOUNTS) is Step.GIVE_UP
+    assert step(failure(Limited, blame), NO_ACCOUNTS) is Step.NEXT_ACCOUNT  # a limit costs nothing
+    assert step(failure(Limited, blame), SPENT) is Step.GIVE_UP
 
 
 @pytest.mark.parametrize("blame", [b for b in Blame if b is not Blame.CLIENT])
@@ -81,7 +82,7 @@ def test_an_overloaded_model_is_not_asked_twice_on_one_account() -> None:
     assert step(failure(Broken, Blame.MODEL), NO_ACCOUNTS) is Step.GIVE_UP
 
 
-@given(st.lists(outcomes, min_size=ACCOUNTS_MAX + RETRIES_MAX + 1, max_size=20))
+@given(st.lists(outcomes, min_size=ACCOUNTS_MAX + RETRIES_MAX + LIMITS_MAX + 1, max_size=30))
 def test_a_turn_ends_within_its_budget_whatever_happens(happening: list[Outcome]) -> None:
     budget, calls, accounts = Budget(), 0, 1
 
@@ -90,17 +91,20 @@ def test_a_turn_ends_within_its_budget_whatever_happens(happening: list[Outcome]
         taken = step(outcome, budget)
         if taken in (Step.FINISH, Step.GIVE_UP):
             break
-        budget = budget.after(taken)
+        budget = budget.after(taken, outcome)
         accounts += taken is Step.NEXT_ACCOUNT
 
-    assert calls <= ACCOUNTS_MAX + RETRIES_MAX
-    assert accounts <= ACCOUNTS_MAX
+    assert calls <= ACCOUNTS_MAX + RETRIES_MAX + LIMITS_MAX
+    assert accounts <= ACCOUNTS_MAX + LIMITS_MAX
 
 
 def test_a_step_costs_what_it_takes() -> None:
-    assert FRESH.after(Step.NEXT_ACCOUNT) == Budget(ACCOUNTS_MAX - 2, RETRIES_MAX)
-    assert FRESH.after(Step.SAME_ACCOUNT) == Budget(ACCOUNTS_MAX - 1, RETRIES_MAX - 1)
-    assert FRESH.after(Step.FINISH) == FRESH.after(Step.GIVE_UP) == FRESH
+    broken, limited = failure(Broken, Blame.UPSTREAM), failure(Limited, Blame.ACCOUNT)
+
+    assert FRESH.after(Step.NEXT_ACCOUNT, broken) == Budget(ACCOUNTS_MAX - 2, RETRIES_MAX, LIMITS_MAX)
+    assert FRESH.after(Step.NEXT_ACCOUNT, limited) == Budget(ACCOUNTS_MAX - 1, RETRIES_MAX, LIMITS_MAX - 1)
+    assert FRESH.after(Step.SAME_ACCOUNT, broken) == Budget(ACCOUNTS_MAX - 1, RETRIES_MAX - 1, LIMITS_MAX)
+    assert FRESH.after(Step.FINISH, broken) == FRESH.after(Step.GIVE_UP, broken) == FRESH
 
 
 def test_every_case_has_a_step() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
+from codex_lb.gateway.continuity.answers import MemoryAnswers, input_items, is_to_be_kept, recalled
 from codex_lb.gateway.errors import DrainingError, GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
 from codex_lb.gateway.ingress.hang_up import hang_up_of
@@ -38,9 +39,11 @@ class Responses:
         clock: Clock,
         dialect: Dialect,
         fetch_images: FetchImages,
+        answers: MemoryAnswers,
         *,
         body_bytes_max: int,
     ) -> None:
+        self._answers = answers
         self._turns = turns
         self._gate = gate
         self._clock = clock
@@ -58,27 +61,36 @@ class Responses:
                 raise DrainingError("Server is draining")
             admitted = self._gate.admit(scope)
             own_headers = answer_headers(turn_id, admitted)
-            request, is_streamed = await self._read(turn_id, scope, receive, admitted)
+            request, is_streamed, is_kept = await self._read(turn_id, scope, receive, admitted)
             as_asked = request.model == request.requested_model
             delivery: SseDelivery | JsonDelivery
             if is_streamed:
                 delivery = SseDelivery(send, self._dialect, own_headers, model_is_as_asked=as_asked)
             else:
                 delivery = JsonDelivery(send, own_headers, model_is_as_asked=as_asked)
-            await self._turns.run(request, delivery, hang_up_of(receive))
+            completed = await self._turns.run(request, delivery, hang_up_of(receive))
+            if completed is not None and self._dialect is Dialect.PUBLIC and is_kept:
+                before = input_items(request.body) or []
+                self._answers.remember(request.api_key_id, completed.response_id, before, delivery.items())
         except GatewayError as error:
             await reply_error(send, error, own_headers)
         except ClientGoneError:
             return
 
-    async def _read(self, turn_id: str, scope: Scope, receive: Receive, admitted: Admitted) -> tuple[TurnRequest, bool]:
-        """The request as a turn, and whether its answer is to be streamed."""
+    async def _read(
+        self, turn_id: str, scope: Scope, receive: Receive, admitted: Admitted
+    ) -> tuple[TurnRequest, bool, bool]:
+        """The request as a turn, whether its answer is to be streamed, and whether the client may come back to it."""
         received = await receive_request(
             scope, receive, self._clock, body_bytes_max=self._body_bytes_max, too_large_status=OVERSIZE_STATUS
         )
         is_native = self._dialect is Dialect.NATIVE
         read = native_turn if is_native else public_turn
-        wanted = read(received.plain, catalog_of(admitted.policy.models))
+        plain, is_kept = received.plain, False
+        if not is_native:
+            is_kept = is_to_be_kept(plain)
+            plain = recalled(plain, self._answers, admitted.key.api_key_id if admitted.key else "")
+        wanted = read(plain, catalog_of(admitted.policy.models))
         asked = Asked(wanted.model, wanted.reasoning_effort, wanted.service_tier, wanted.requested_model)
         check_model(asked.model, admitted)  # before anything is fetched for this caller
         body = await with_fetched_images(wanted.body, self._fetch_images)
@@ -89,4 +101,4 @@ class Responses:
             )
         else:
             turn = turn_of(received, admitted, asked, turn_id=turn_id, body=body)
-        return turn, is_native or wanted.is_streamed
+        return turn, is_native or wanted.is_streamed, is_kept

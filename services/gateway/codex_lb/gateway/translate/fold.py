@@ -34,6 +34,10 @@ class Fold:
             return
         self._items.append((done.output_index, len(self._items), done.item.copy()))
 
+    def items(self) -> list[bytes]:
+        """What was collected, in the order of the output."""
+        return [bytes(item) for _, _, item in sorted(self._items, key=lambda entry: entry[:2])]
+
     def response(self, data: bytes) -> bytes:
         """The response object of a terminal event, its output filled in. Raises msgspec.DecodeError."""
         return msgspec.json.encode(self._filled(msgspec.json.decode(data, type=Terminal).response))

@@ -75,6 +75,10 @@ class SseDelivery:
                 pass
         return raw
 
+    def items(self) -> list[bytes]:
+        """What was answered, item by item; of the public contract only, for nobody else is it collected."""
+        return self._fold.items()
+
     async def keep_alive(self) -> None:
         await self._write(CODEX_KEEPALIVE if self._dialect is Dialect.NATIVE else COMMENT_KEEPALIVE)
 
@@ -144,6 +148,10 @@ class JsonDelivery:
         elif segment.kind in (Kind.COMPLETED, Kind.INCOMPLETE):
             with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self._response = self._fold.response(segment.data)
+
+    def items(self) -> list[bytes]:
+        """What was answered, item by item."""
+        return self._fold.items()
 
     async def keep_alive(self) -> None:
         """Nothing can be said before the status line of one object."""

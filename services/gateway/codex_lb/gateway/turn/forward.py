@@ -179,7 +179,7 @@ class Forward:
             if step is not Step.NEXT_ACCOUNT:
                 raise error_of_failure(told, is_pool_spent=False)
             excluded[holding.lease.account_id] = told.fault.code
-            budget = budget.after(step)
+            budget = budget.after(step, told)
 
     async def _spend(self, holding: Holding, budget: Budget) -> tuple[Answer | Failure, Step, Budget]:
         """Calls upstream under one lease, again where that may help."""
@@ -199,7 +199,7 @@ class Forward:
             step = next_step(holding.end.outcome, is_visible=False, budget=budget)
             if step is not Step.SAME_ACCOUNT:
                 return told, step, budget
-            budget = budget.after(step)
+            budget = budget.after(step, holding.end.outcome)
             await asyncio.sleep(RETRY.delay(retries, random.random()))  # noqa: S311 - spreads retries
             retries += 1
 

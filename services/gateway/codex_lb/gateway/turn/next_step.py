@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import assert_never
 
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Limited, Outcome, Rejected
 
 ACCOUNTS_MAX = 3  # accounts one turn may burn before its client is told
+# A limit costs nothing, and control never offers that account again: a turn may learn of several at once, as after a
+# whole pool's windows ran out (ADR 0008).
+LIMITS_MAX = 8
 RETRIES_MAX = 2  # times the same account is asked again, over the whole turn
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 2.0
@@ -29,14 +32,17 @@ class Budget:
 
     accounts_left: int = ACCOUNTS_MAX - 1
     retries_left: int = RETRIES_MAX
+    limits_left: int = LIMITS_MAX
 
-    def after(self, step: Step) -> Budget:
-        """What is left after a step."""
+    def after(self, step: Step, outcome: Outcome) -> Budget:
+        """What is left after a step that an outcome led to."""
         match step:
+            case Step.NEXT_ACCOUNT if isinstance(outcome, Limited):
+                return replace(self, limits_left=self.limits_left - 1)
             case Step.NEXT_ACCOUNT:
-                return Budget(self.accounts_left - 1, self.retries_left)
+                return replace(self, accounts_left=self.accounts_left - 1)
             case Step.SAME_ACCOUNT:
-                return Budget(self.accounts_left, self.retries_left - 1)
+                return replace(self, retries_left=self.retries_left - 1)
             case Step.FINISH | Step.GIVE_UP:
                 return self
             case _:
@@ -53,7 +59,7 @@ def next_step(outcome: Outcome, *, is_visible: bool, budget: Budget) -> Step:
         case Limited() | Rejected() | Broken() if is_visible:
             return Step.GIVE_UP  # a second answer would contradict the first, or run a tool twice
         case Limited():
-            return _elsewhere(budget)
+            return Step.NEXT_ACCOUNT if budget.limits_left else Step.GIVE_UP
         case Rejected(fault=fault):
             return Step.GIVE_UP if fault.blame is Blame.CLIENT else _elsewhere(budget)
         case Broken(fault=fault):

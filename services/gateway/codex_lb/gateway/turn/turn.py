@@ -66,8 +66,10 @@ class Turns:
         self.limits = limits
         self.running = 0
 
-    async def run(self, request: TurnRequest, delivery: Delivery, gone: HangUp, caller: Caller | None = None) -> None:
-        """Serves one turn. Raises GatewayError when nothing was sent, so that the route can answer with a status.
+    async def run(
+        self, request: TurnRequest, delivery: Delivery, gone: HangUp, caller: Caller | None = None
+    ) -> Completed | None:
+        """Serves one turn; how it completed, if it did. Raises GatewayError when a status must say that it did not.
 
         `gone` returns when the client hangs up; `caller` says how to speak to upstream, by requests unless told.
         """
@@ -79,6 +81,7 @@ class Turns:
             self.running -= 1
         if error is not None:
             raise error
+        return turn.completed
 
     def by_request(self, request: TurnRequest) -> HttpCaller:
         """Speaks to upstream by HTTP requests."""
@@ -100,6 +103,11 @@ class Turn:
         self._context = TurnContext(request, delivery, self._deadline, self._timings, turns.clock)
         self._interruption: Outcome | None = None
         self._end = TurnEnd(request.turn_id, request.started_at, None, timings=self._timings)
+
+    @property
+    def completed(self) -> Completed | None:
+        """How it completed, if it did."""
+        return self._end.outcome if isinstance(self._end.outcome, Completed) else None
 
     async def run(self, gone: HangUp) -> GatewayError | None:
         """Serves it, watching the client and the clock meanwhile; the error, if nothing of it was sent."""
@@ -181,7 +189,7 @@ class Turn:
             failure = outcome
             if step is Step.NEXT_ACCOUNT:
                 excluded[holding.lease.account_id] = outcome.fault.code
-                budget = budget.after(step)
+                budget = budget.after(step, outcome)
                 self._delivery.begin([], "")  # nothing of the account that was left concerns the client
                 continue
             if attempt.has_told_failure:
@@ -214,7 +222,7 @@ class Turn:
             step = next_step(outcome, is_visible=self._delivery.is_visible, budget=budget)
             if step is not Step.SAME_ACCOUNT:
                 return outcome, step, attempt, budget
-            budget = budget.after(step)
+            budget = budget.after(step, outcome)
             await asyncio.sleep(RETRY.delay(retries, random.random()))  # noqa: S311 - spreads retries
             retries += 1
 
