@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from codex_lb.gateway.continuity.owners import MemoryOwners, Owners
 from codex_lb.gateway.continuity.answers import MemoryAnswers
+from codex_lb.gateway.continuity.owners import MemoryOwners, Owners
 from codex_lb.gateway.errors import GatewayError, MethodNotAllowedError, NotFoundError, envelope
 from codex_lb.gateway.ingress.inline_images import FetchImages, fetch_nothing, open_image_fetcher
 from codex_lb.gateway.leasing.client import LeaseClient, open_lease_client

@@ -164,8 +164,8 @@ def kind_of(raw: bytes) -> Kind:
         if not line or line.startswith(b":"):
             continue
         has_field = True
-        if line.startswith(b"event:"):
-            name = line[6:].strip().decode("utf-8", "replace")
+        if line.startswith(b"event:"):  # the first counts, as where only the first line is looked at
+            name = name or line[6:].strip().decode("utf-8", "replace")
         elif line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" "))
     if not has_field:
