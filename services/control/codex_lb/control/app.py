@@ -27,8 +27,10 @@ from codex_lb.control.coordination.tickets import MemoryTickets
 from codex_lb.control.domain.account import AccountStatus
 from codex_lb.control.domain.policy import GatewaySettings
 from codex_lb.control.domain.refresh import TICKET_TTL_S, Periods
+from codex_lb.control.domain.rotation import Pace
 from codex_lb.control.errors import ControlError, MigrationError, StoreUnavailableError
 from codex_lb.control.oauth.auth_file import read_auth_file
+from codex_lb.control.oauth.claims import access_expiry
 from codex_lb.control.rpcs.leases import GatewayRpc
 from codex_lb.control.rpcs.policy import PolicyRpc
 from codex_lb.control.rpcs.refresh import RefreshRpc
@@ -46,8 +48,10 @@ from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Leases, Ledger, Store
 from codex_lb.control.usecases.report_ticket import ReportTicket
+from codex_lb.control.usecases.rotations import Rotations
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from codex_lb.control.usecases.system_status import TellStatus
+from codex_lb.control.usecases.take_rotation import TakeRotation
 from codex_lb.control.usecases.view_accounts import ViewAccounts
 from codex_lb.control.vault.fingerprint import open_vault
 from codex_lb.kit.clock import Clock
@@ -141,8 +145,22 @@ async def open_control(
                     read_login=read_auth_file,
                     new_account_id=partial(new_id, "acc"),
                 )
-                claim = ClaimTickets(pool, tickets, clock, periods=periods)
-                report = ReportTicket(pool, tickets, store, ledger, feed, clock, periods=periods)
+                rotations = Rotations(
+                    pool,
+                    store,
+                    vault,
+                    clock,
+                    interval=timedelta(days=settings.token_refresh_interval_days),
+                    pace=Pace(settings.token_refresh_at_once_max, settings.token_refresh_gap_seconds),
+                )
+                await rotations.load()
+                claim = ClaimTickets(pool, tickets, rotations, clock, periods=periods)
+                take_rotation = TakeRotation(
+                    pool, rotations, tickets, store, ledger, vault, feed, clock, read_expiry=access_expiry
+                )
+                report = ReportTicket(
+                    pool, tickets, store, ledger, feed, clock, periods=periods, take_rotation=take_rotation
+                )
                 tell = TellStatus(
                     pool,
                     leases,

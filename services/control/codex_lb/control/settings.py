@@ -63,6 +63,12 @@ class ControlSettings(ServiceSettings):
         default=300.0, ge=1, description="How often the models of a plan are listed."
     )
 
+    token_refresh_interval_days: float = Field(
+        default=8.0, gt=0, description="How old a login's tokens grow before they are rotated, used or not."
+    )
+    token_refresh_at_once_max: int = Field(default=4, ge=1, description="How many rotations run at once.")
+    token_refresh_gap_seconds: float = Field(default=0.25, ge=0, description="How far apart rotations start.")
+
     proxy_account_stream_limit: int = Field(
         default=8, ge=0, description="Turns an account serves at once, in the whole cluster; 0: no limit."
     )

@@ -29,6 +29,8 @@ PAYMENT_REQUIRED = 402  # the workspace is not paid for: only a person can chang
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 TIMED_OUT = "timeout"
 TRANSPORT_ERROR = "transport_error"
+CONNECT_FAILED = "connect_failed"  # nothing was sent
+NOT_STARTED = "not_started"  # neither was anything tried
 RESPONSE_TOO_LARGE = "response_too_large"
 INVALID_RESPONSE = "invalid_response"
 
@@ -63,6 +65,16 @@ def transport_failure(*, when: str, kind: str) -> Failure:
     return Failure(TRANSPORT_ERROR, 0, f"{when}: the connection failed ({kind})", is_transient=True)
 
 
+def connect_failure(*, when: str, kind: str) -> Failure:
+    """There was no connection, so that nothing was sent."""
+    return Failure(CONNECT_FAILED, 0, f"{when}: no connection ({kind})", is_transient=True)
+
+
+def not_started(*, why: str) -> Failure:
+    """The ticket's work was never begun."""
+    return Failure(NOT_STARTED, 0, f"not begun: {why}", is_transient=True)
+
+
 def too_large(*, when: str, status: int, bytes_max: int) -> Failure:
     """An answer beyond its bound."""
     return Failure(
@@ -77,7 +89,7 @@ def unreadable(*, when: str, status: int, why: str) -> Failure:
 
 def is_worth_another_try(failure: Failure) -> bool:
     """Whether asking again in a moment may go better; only for requests that may be repeated."""
-    return failure.status in RETRIED_STATUSES or failure.code in {TIMED_OUT, TRANSPORT_ERROR}
+    return failure.status in RETRIED_STATUSES or failure.code in {TIMED_OUT, TRANSPORT_ERROR, CONNECT_FAILED}
 
 
 def _code_of(status: int, body: bytes) -> str:

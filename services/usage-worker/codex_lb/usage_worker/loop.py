@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from codex_lb.kit.backoff import Backoff
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.service import Stop, first_of
+from codex_lb.usage_worker import faults
 from codex_lb.usage_worker.models import ModelLister
 from codex_lb.usage_worker.stagger import is_too_late, wait_before_claim, wait_before_start
 from codex_lb.usage_worker.tickets import CALL_WITHIN_S, ControlAwayError, ReportRefusedError, Tickets
@@ -117,16 +118,19 @@ class Loop:
             self._held -= 1
 
     async def _find(self, ticket: Ticket, stop: Stop) -> Found | None:
-        """The result, or None when the ticket is left to lapse."""
+        """The result, or None when the ticket is left to lapse.
+
+        A rotation that is not begun is told: else control had to take its refresh token for spent.
+        """
         needs_s = self._needs_s[ticket.kind]
         await self._pause(wait_before_start(ticket, needs_s=needs_s, now=self._clock.monotonic()), stop)
         async with self._places:
             now = self._clock.monotonic()
             if stop.is_set:
-                return None
+                return self._not_begun(ticket, why="the worker is stopping")
             if is_too_late(ticket, needs_s=needs_s, now=now):
                 log.warning("ticket dropped: no time left to begin it", **_of(ticket))
-                return None
+                return self._not_begun(ticket, why="no time left")
             # Shielded: an exchange cut off in the middle may have spent the refresh token for nothing.
             with anyio.move_on_after(
                 ticket.lapses_at - REPORT_WITHIN_S - now, shield=ticket.kind is TicketKind.ROTATION
@@ -135,6 +139,11 @@ class Loop:
                 return Found(result, self._clock.now(), self._clock.monotonic())
         log.warning("ticket dropped: its work took too long", **_of(ticket))
         return None
+
+    def _not_begun(self, ticket: Ticket, *, why: str) -> Found | None:
+        if ticket.kind is not TicketKind.ROTATION:
+            return None
+        return Found(faults.not_started(why=why), self._clock.now(), self._clock.monotonic())
 
     async def _do(self, ticket: Ticket) -> Result:
         match ticket.kind:

@@ -37,6 +37,8 @@ async def exchange(
                 await response.aclose()
     except (TimeoutError, httpx.TimeoutException):
         return faults.timed_out(when=when, after_s=within_s)
+    except httpx.ConnectError as error:
+        return faults.connect_failure(when=when, kind=type(error).__name__)
     except httpx.HTTPError as error:
         return faults.transport_failure(when=when, kind=type(error).__name__)
 

@@ -9,7 +9,7 @@ from itertools import count
 
 from codex_lb.control.domain.ids import AccountId, TicketId, WorkerId
 from codex_lb.control.domain.lease import epoch_of
-from codex_lb.control.domain.refresh import TICKET_TTL_S, Task, Ticket, TicketKind
+from codex_lb.control.domain.refresh import MOVING_KINDS, TICKET_TTL_S, Task, Ticket, TicketKind
 from codex_lb.control.errors import StaleEpochError
 
 
@@ -37,12 +37,15 @@ class MemoryTickets:
         self._task_of: dict[TicketId, Task] = {}
 
     async def plan(self, due: Mapping[Task, datetime]) -> None:
-        """Adds what is new, forgets what is missing."""
+        """Adds what is new, moves what moves, forgets what is missing."""
         for task in self._slots.keys() - due.keys():
             self._take_back(self._slots.pop(task))
         for task, due_at in due.items():
-            if task not in self._slots:
+            slot = self._slots.get(task)
+            if slot is None:
                 self._slots[task] = Slot(due_at)
+            elif task.kind in MOVING_KINDS:
+                slot.due_at = due_at
 
     async def hurry(self, task: Task, *, now: datetime) -> None:
         """Due at once, for whoever asks next."""
@@ -77,6 +80,10 @@ class MemoryTickets:
         slot.ticket = ticket
         self._task_of[ticket.ticket_id] = task
         return ticket
+
+    async def out(self, kind: TicketKind, *, now: datetime) -> int:
+        """How many are in somebody's hands."""
+        return sum(task.kind is kind and not slot.is_free(now) for task, slot in self._slots.items())
 
     async def held(self, ticket_id: TicketId, *, epoch: int, now: datetime) -> Ticket:
         """The ticket, while it is the newest of its task and has not lapsed."""

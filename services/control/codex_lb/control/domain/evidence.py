@@ -101,6 +101,7 @@ class LoginRejected:
     generation: int
     code: str
     observed_at: datetime
+    is_final: bool = False  # the issuer would not renew it: no rotation, only a new sign-in lifts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +262,9 @@ def _newest_by(held: Mapping[K, T], key: K, evidence: T) -> Mapping[K, T]:
     return {**held, key: _newest(held.get(key), evidence)}
 
 
-def _rank(evidence: Evidence) -> tuple[int, datetime, str]:
+def _rank(evidence: Evidence) -> tuple[int, bool, datetime, str]:
     # Equal instants are ordered by content, so that the result does not depend on the order of arrival.
     generation = evidence.generation if isinstance(evidence, LoginRejected | Closed) else 0
-    return (generation, evidence.observed_at, repr(evidence))
+    # What the issuer will not renew stays so, whatever turns that still run are told about their access token.
+    is_final = isinstance(evidence, LoginRejected) and evidence.is_final
+    return (generation, is_final, evidence.observed_at, repr(evidence))

@@ -57,7 +57,7 @@ class Periods:
     models_s: float | None = 300.0
 
     def of(self, kind: TicketKind) -> float | None:
-        """The period of a kind; kinds that nobody plans yet have none."""
+        """The period of a kind; those that are not periodic have none."""
         return {TicketKind.USAGE: self.usage_s, TicketKind.MODELS: self.models_s}.get(kind)
 
 
@@ -95,6 +95,18 @@ class UsageReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RotationReport:
+    """What a rotation ticket found: the new pair."""
+
+    access_token: str
+    refresh_token: str
+    id_token: str  # empty when the issuer sent none
+
+    def __repr__(self) -> str:
+        return "RotationReport(…)"  # tokens must not reach a log by way of a repr
+
+
+@dataclass(frozen=True, slots=True)
 class TicketFailure:
     """Why a ticket found nothing."""
 
@@ -104,6 +116,9 @@ class TicketFailure:
     is_transient: bool
     generation: int
 
+
+# When these are due follows from the account as it stands, and moves with it.
+MOVING_KINDS = frozenset({TicketKind.ROTATION})
 
 # Upstream answers these with refusals until an operator or a new login changes that.
 NOT_REFRESHED = frozenset({AccountStatus.PAUSED, AccountStatus.REAUTH_REQUIRED, AccountStatus.DEACTIVATED})

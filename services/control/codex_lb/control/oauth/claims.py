@@ -69,6 +69,14 @@ def read_claims(id_token: str, access_token: str, *, chatgpt_account_id: str = "
     )
 
 
+def access_expiry(access_token: str) -> datetime | None:
+    """When an access token ends; None where its form is not ours to read."""
+    try:
+        return _instant(payload(access_token).get("exp"))
+    except UnreadableTokenError:
+        return None
+
+
 def payload(token: str) -> Mapping[str, object]:
     """The claims of a JWT. Raises UnreadableTokenError."""
     parts = token.split(".")

@@ -11,7 +11,7 @@ import grpc.aio
 from codex_lb.api.worker.v1 import refresh_pb2 as pb
 from codex_lb.api.worker.v1 import refresh_pb2_grpc
 from codex_lb.control.domain.ids import TicketId, WorkerId
-from codex_lb.control.domain.refresh import AdditionalQuota, TicketFailure, TicketKind, UsageReport
+from codex_lb.control.domain.refresh import AdditionalQuota, RotationReport, TicketFailure, TicketKind, UsageReport
 from codex_lb.control.domain.window import Window, WindowKind, true_kind
 from codex_lb.control.errors import InvalidReportError
 from codex_lb.control.rpcs.failures import told_as_failures
@@ -85,6 +85,7 @@ def ticket(claimed: ClaimedTicket) -> pb.Ticket:
         start_after=wire_seconds(claimed.start_after_s),
         credential=pb.TicketCredential(
             access_token=claimed.credential.access_token,
+            refresh_token=claimed.credential.refresh_token,
             chatgpt_account_id=claimed.credential.chatgpt_account_id,
             generation=claimed.credential.generation,
         ),
@@ -101,9 +102,16 @@ def result(request: pb.ReportTicketRequest) -> TicketResult:
         case "failure":
             return failed(request.failure)
         case "rotation":
-            raise InvalidReportError("rotation: this control gives no rotation tickets yet.")
+            return rotation(request.rotation)
         case _:
             raise InvalidReportError("result: one of usage, models, rotation and failure must be set.")
+
+
+def rotation(message: pb.RotationResult) -> RotationReport:
+    """A new pair. Raises InvalidReportError."""
+    if not message.access_token or not message.refresh_token:
+        raise InvalidReportError("rotation: access_token and refresh_token must be set.")
+    return RotationReport(message.access_token, message.refresh_token, message.id_token)
 
 
 def usage(message: pb.UsageResult) -> UsageReport:

@@ -32,6 +32,7 @@ EVIDENCE: dict[str, type[Evidence]] = {
     "operated": Operated,
 }
 KINDS = {type_: kind for kind, type_ in EVIDENCE.items()}
+FINAL = "final"  # the key of rejections that outrank all others of their generation
 
 
 def to_json(value: object) -> str:
@@ -76,6 +77,8 @@ def key_of(evidence: Evidence) -> str:
             return window.kind.value
         case Refused(kind=kind):
             return kind.value
+        case LoginRejected(is_final=True):
+            return FINAL
         case Served() | LoginRejected() | Closed() | Reactivated() | Operated():
             return ""
         case _:

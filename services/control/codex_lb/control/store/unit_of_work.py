@@ -13,6 +13,7 @@ from codex_lb.control.store.news import Sieve
 from codex_lb.control.store.repositories.accounts import SqlAccounts
 from codex_lb.control.store.repositories.catalogs import SqlCatalogs
 from codex_lb.control.store.repositories.evidence import EvidenceLog
+from codex_lb.control.store.repositories.exchanges import SqlExchanges
 from codex_lb.control.store.repositories.fingerprints import SqlFingerprints
 from codex_lb.control.store.repositories.flows import SqlFlows
 from codex_lb.control.store.repositories.sealed_rows import SqlSealedRows
@@ -22,6 +23,7 @@ from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.ports import (
     Accounts,
     Catalogs,
+    Exchanges,
     Fingerprints,
     Flows,
     SealedRows,
@@ -37,6 +39,7 @@ class SqlUnitOfWork:
         self._transaction = Transaction(engine, is_writing=is_writing)
         self._log = EvidenceLog(self._transaction, sieve)
         self.accounts: Accounts = SqlAccounts(self._transaction, self._log)
+        self.exchanges: Exchanges = SqlExchanges(self._transaction)
         self.turns: Turns = SqlTurns(self._transaction)
         self.catalogs: Catalogs = SqlCatalogs(self._transaction)
         self.terms: Terms = SqlTerms(self._transaction)

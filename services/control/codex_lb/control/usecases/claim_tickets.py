@@ -26,6 +26,7 @@ from codex_lb.control.domain.refresh import (
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Tickets
+from codex_lb.control.usecases.rotations import Rotations
 from codex_lb.kit.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -33,11 +34,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TicketCredential:
-    """What a worker may see of a login: for these kinds of work no refresh token."""
+    """What a worker may see of a login: the access token, or to rotate it the refresh token, and never both."""
 
     access_token: str
     chatgpt_account_id: str
     generation: int
+    refresh_token: str = ""
 
     def __repr__(self) -> str:
         return "TicketCredential(…)"  # tokens must not reach a log by way of a repr
@@ -64,9 +66,10 @@ class Claim:
 class ClaimTickets:
     """The verb."""
 
-    def __init__(self, pool: Pool, tickets: Tickets, clock: Clock, *, periods: Periods) -> None:
+    def __init__(self, pool: Pool, tickets: Tickets, rotations: Rotations, clock: Clock, *, periods: Periods) -> None:
         self._pool = pool
         self._tickets = tickets
+        self._rotations = rotations
         self._clock = clock
         self._periods = periods
         self.worker_seen_at: datetime | None = None
@@ -78,7 +81,10 @@ class ClaimTickets:
         accounts = self._accounts(now)
         await self._plan(accounts, now)
         claimed: list[ClaimedTicket] = []
-        for task in await self._tickets.due(kinds, until=now + timedelta(seconds=CLAIM_AHEAD_S), now=now):
+        if TicketKind.ROTATION in kinds:
+            claimed += await self._claim_rotations(worker_id, tickets_max, now)
+        others = [kind for kind in kinds if kind is not TicketKind.ROTATION]
+        for task in await self._tickets.due(others, until=now + timedelta(seconds=CLAIM_AHEAD_S), now=now):
             if len(claimed) >= tickets_max:
                 return Claim(tuple(claimed), CLAIM_AGAIN_S_MIN)
             if one := await self._claim(task, worker_id, accounts, now):
@@ -92,7 +98,7 @@ class ClaimTickets:
         ]
 
     async def _plan(self, accounts: Collection[Refreshable], now: datetime) -> None:
-        due: dict[Task, datetime] = {}
+        due = dict(self._rotations.due())
         for task in tasks_of(accounts):
             period_s = self._periods.of(task.kind)
             if period_s is not None:
@@ -105,6 +111,32 @@ class ClaimTickets:
             return task.subject not in self._pool.catalog.plans
         member = self._pool.get(AccountId(task.subject))
         return member is None or not member.record.usage
+
+    async def _claim_rotations(self, worker_id: WorkerId, tickets_max: int, now: datetime) -> list[ClaimedTicket]:
+        """As many exchanges as may run at once, their starts apart, each in the journal before it is handed out."""
+        pace = self._rotations.pace
+        room = min(tickets_max, pace.at_once_max - await self._tickets.out(TicketKind.ROTATION, now=now))
+        taken: list[tuple[Ticket, datetime]] = []
+        for task in await self._tickets.due([TicketKind.ROTATION], until=now, now=now):
+            start_at = self._rotations.next_start(now)
+            if len(taken) >= room or start_at > now + timedelta(seconds=CLAIM_AHEAD_S):
+                break
+            if ticket := await self._tickets.claim(task, worker_id, account_id=AccountId(task.subject), now=now):
+                taken.append((ticket, start_at))
+                self._rotations.started(start_at)
+        begun = await self._rotations.begin(taken, worker_id)
+        for ticket, _ in taken:
+            if all(ticket != one.ticket for one in begun):
+                await self._tickets.end(ticket, next_due_at=now)
+        return [
+            ClaimedTicket(
+                ticket=one.ticket,
+                credential=TicketCredential("", "", one.generation, one.refresh_token),
+                start_after_s=one.start_after_s,
+                ttl_s=(one.ticket.expires_at - self._clock.now()).total_seconds(),
+            )
+            for one in begun
+        ]
 
     async def _claim(
         self, task: Task, worker_id: WorkerId, accounts: list[Refreshable], now: datetime

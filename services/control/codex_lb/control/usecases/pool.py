@@ -6,6 +6,7 @@ away.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -50,6 +51,7 @@ class Pool:
         self._vault = vault
         self._members: dict[AccountId, Member] = {}
         self.catalog = Catalog()
+        self.changing = asyncio.Lock()  # held from reading an account's row to writing it, so that no change is lost
 
     async def load(self, store: Store) -> None:
         """Reads accounts and the newest evidence about them."""

@@ -14,6 +14,7 @@ from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId, FlowId, LeaseId, ReplicaId, TicketId, TurnId, WorkerId
 from codex_lb.control.domain.lease import Anchor, Lease, Settlement, TurnReport
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
+from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,22 @@ class Accounts(Protocol):
 
     async def newest_evidence(self) -> Mapping[AccountId, Sequence[Evidence]]:
         """For each account the newest row of every kind and window: all that its record needs."""
+        ...
+
+
+class Exchanges(Protocol):
+    """The journal of token exchanges: written before a refresh token leaves control."""
+
+    async def begin(self, exchanges: Sequence[Exchange]) -> None:
+        """Raises StoreConflictError when an account is gone."""
+        ...
+
+    async def end(self, ticket_id: TicketId, outcome: ExchangeOutcome, *, ended_at: datetime) -> None:
+        """What came of it; an exchange that has ended stays as it ended."""
+        ...
+
+    async def recent(self, *, since: datetime) -> list[Exchange]:
+        """Those that began since then, and all of logins that are still the newest; oldest first."""
         ...
 
 
@@ -263,6 +280,7 @@ class UnitOfWork(Protocol):
     """One transaction: entered to begin, left to commit, or to roll back on an exception."""
 
     accounts: Accounts
+    exchanges: Exchanges
     turns: Turns
     catalogs: Catalogs
     terms: Terms
@@ -355,7 +373,10 @@ class Tickets(Protocol):
     """Which refresh work is due, and which worker holds the ticket for it. Soft: planned anew after a restart."""
 
     async def plan(self, due: Mapping[Task, datetime]) -> None:
-        """Takes these for all tasks there are: a new one is due at its instant, one that is missing is forgotten."""
+        """Takes these for all tasks there are: a new one is due at its instant, one that is missing is forgotten.
+
+        A known one keeps its instant, except those of MOVING_KINDS.
+        """
         ...
 
     async def hurry(self, task: Task, *, now: datetime) -> None:
@@ -372,6 +393,10 @@ class Tickets(Protocol):
 
     async def claim(self, task: Task, worker_id: WorkerId, *, account_id: AccountId, now: datetime) -> Ticket | None:
         """A ticket with a fence above all earlier ones; None when somebody holds one that has not lapsed."""
+        ...
+
+    async def out(self, kind: TicketKind, *, now: datetime) -> int:
+        """Tickets of a kind that are in somebody's hands and have not lapsed."""
         ...
 
     async def held(self, ticket_id: TicketId, *, epoch: int, now: datetime) -> Ticket:

@@ -14,6 +14,7 @@ from codex_lb.control.domain.ids import AccountId, TicketId
 from codex_lb.control.domain.refresh import (
     TICKET_TTL_S,
     Periods,
+    RotationReport,
     Ticket,
     TicketFailure,
     UsageReport,
@@ -23,6 +24,7 @@ from codex_lb.control.domain.refresh import (
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Ledger, Store, Tickets
+from codex_lb.control.usecases.take_rotation import TakeRotation
 from codex_lb.kit.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -35,7 +37,7 @@ class ModelsReport:
     models: tuple[tuple[str, bytes], ...]
 
 
-TicketResult: TypeAlias = UsageReport | ModelsReport | TicketFailure
+TicketResult: TypeAlias = UsageReport | ModelsReport | RotationReport | TicketFailure
 
 
 class ReportTicket:
@@ -51,6 +53,7 @@ class ReportTicket:
         clock: Clock,
         *,
         periods: Periods,
+        take_rotation: TakeRotation,
     ) -> None:
         self._pool = pool
         self._tickets = tickets
@@ -59,12 +62,16 @@ class ReportTicket:
         self._feed = feed
         self._clock = clock
         self._periods = periods
+        self._take_rotation = take_rotation
 
     async def __call__(self, ticket_id: TicketId, *, epoch: int, age_s: float, result: TicketResult) -> None:
         """Raises StaleEpochError when the ticket is no longer the newest of its task."""
         now = self._clock.now()
-        ticket = await self._tickets.held(ticket_id, epoch=epoch, now=now)
         observed_at = now - timedelta(seconds=min(max(0.0, age_s), TICKET_TTL_S))
+        if isinstance(result, RotationReport) or self._take_rotation.knows(ticket_id):
+            await self._take_rotation(ticket_id, epoch=epoch, observed_at=observed_at, result=result)
+            return
+        ticket = await self._tickets.held(ticket_id, epoch=epoch, now=now)
         match result:
             case UsageReport():
                 await self._take_usage(ticket.account_id, result, observed_at)
@@ -80,14 +87,15 @@ class ReportTicket:
 
     async def _take_usage(self, account_id: AccountId, report: UsageReport, observed_at: datetime) -> None:
         await self._learn(account_id, [UsageSeen(window, observed_at, Source.POLL) for window in report.windows])
-        member = self._pool.get(account_id)
-        if member is None or not report.plan or report.plan == member.account.plan:
-            return
-        now = self._clock.now()
-        async with self._store.begin(writing=True) as unit:
-            await unit.accounts.update(replace(member.account, plan=report.plan, updated_at=now))
-        log.info("plan changed", account_id=account_id, was=member.account.plan, plan=report.plan)
-        self._pool.note_plan(account_id, report.plan, now=now)
+        async with self._pool.changing:
+            member = self._pool.get(account_id)
+            if member is None or not report.plan or report.plan == member.account.plan:
+                return
+            now = self._clock.now()
+            async with self._store.begin(writing=True) as unit:
+                await unit.accounts.update(replace(member.account, plan=report.plan, updated_at=now))
+            log.info("plan changed", account_id=account_id, was=member.account.plan, plan=report.plan)
+            self._pool.note_plan(account_id, report.plan, now=now)
 
     async def _take_models(self, ticket: Ticket, models: Sequence[tuple[str, bytes]], seen_at: datetime) -> None:
         if not models:

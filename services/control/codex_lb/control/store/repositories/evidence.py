@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import and_, insert, literal, select, union_all
 
-from codex_lb.control.domain.evidence import Evidence, Record, RefusalKind, Refused, UsageSeen
+from codex_lb.control.domain.evidence import Evidence, LoginRejected, Record, RefusalKind, Refused, UsageSeen
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.window import WindowKind
 from codex_lb.control.store.news import Sieve
-from codex_lb.control.store.structures import EVIDENCE, KINDS, generation_of, key_of, restored, structure
+from codex_lb.control.store.structures import EVIDENCE, FINAL, KINDS, generation_of, key_of, restored, structure
 from codex_lb.control.store.tables import accounts, evidence
 from codex_lb.control.store.transaction import Transaction
 
@@ -79,6 +79,7 @@ _LINES = union_all(
             **{kind: [""] for kind in EVIDENCE},
             KINDS[UsageSeen]: [window.value for window in WindowKind],
             KINDS[Refused]: [refusal.value for refusal in RefusalKind],
+            KINDS[LoginRejected]: ["", FINAL],
         }.items()
         for key in keys
     )
