@@ -14,11 +14,13 @@ from codex_lb.api.admin.v1 import account_service_pb2, options_pb2
 from codex_lb.api.control.v1 import policy_pb2
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.admin.accounts import AccountRpc
+from codex_lb.control.admin.keys import KeyRpc
+from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.permissions import MissingRuleError, Rule, require, rule_of, rules_of
 from codex_lb.control.admin.system import SystemRpc
 from codex_lb.kit.rpc_errors import RpcFailure
 
-FACES = {"AccountService": AccountRpc, "SystemService": SystemRpc}
+FACES = {"AccountService": AccountRpc, "KeyService": KeyRpc, "OAuthService": OAuthRpc, "SystemService": SystemRpc}
 
 
 def files() -> Iterator[FileDescriptor]:

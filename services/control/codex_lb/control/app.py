@@ -15,11 +15,15 @@ import structlog
 from starlette.applications import Starlette
 
 from codex_lb.api.admin.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from codex_lb.api.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
+from codex_lb.api.admin.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
 from codex_lb.api.admin.v1.system_service_pb2_grpc import add_SystemServiceServicer_to_server
 from codex_lb.api.control.v1.leases_pb2_grpc import add_GatewayServiceServicer_to_server
 from codex_lb.api.control.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
 from codex_lb.api.worker.v1.refresh_pb2_grpc import add_RefreshServiceServicer_to_server
 from codex_lb.control.admin.accounts import AccountRpc
+from codex_lb.control.admin.keys import KeyRpc
+from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.system import SystemRpc
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
@@ -29,7 +33,11 @@ from codex_lb.control.domain.policy import GatewaySettings
 from codex_lb.control.domain.refresh import TICKET_TTL_S, Periods
 from codex_lb.control.domain.rotation import Pace
 from codex_lb.control.errors import ControlError, MigrationError, StoreUnavailableError
-from codex_lb.control.oauth.auth_file import read_auth_file
+from codex_lb.control.oauth.auth_file import read_auth_file, write_auth_file
+from codex_lb.control.oauth.callback import open_callback_port
+from codex_lb.control.oauth.issuer import open_issuer
+from codex_lb.control.oauth.keeper import FlowKeeper
+from codex_lb.control.oauth.pkce import new_secret
 from codex_lb.control.oauth.claims import access_expiry
 from codex_lb.control.rpcs.leases import GatewayRpc
 from codex_lb.control.rpcs.policy import PolicyRpc
@@ -41,6 +49,8 @@ from codex_lb.control.store.migrate import migrate, needs_migration
 from codex_lb.control.usecases.acquire_lease import AcquireLease
 from codex_lb.control.usecases.claim_tickets import ClaimTickets
 from codex_lb.control.usecases.delete_account import DeleteAccount
+from codex_lb.control.usecases.export_account import ExportAccount
+from codex_lb.control.usecases.finish_flow import FinishFlow
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.import_accounts import ImportAccounts
 from codex_lb.control.usecases.operate_account import OperateAccount
@@ -48,12 +58,17 @@ from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Leases, Ledger, Store
 from codex_lb.control.usecases.report_ticket import ReportTicket
+from codex_lb.control.usecases.rotate_keys import RETIRED_AFTER_S, RotateKeys
 from codex_lb.control.usecases.rotations import Rotations
 from codex_lb.control.usecases.settle_leases import SettleLeases
+from codex_lb.control.usecases.start_flow import StartFlow
 from codex_lb.control.usecases.system_status import TellStatus
 from codex_lb.control.usecases.take_rotation import TakeRotation
 from codex_lb.control.usecases.view_accounts import ViewAccounts
+from codex_lb.control.usecases.view_flows import ViewFlows
+from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.fingerprint import open_vault
+from codex_lb.control.vault.key_ring import KeyRing
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import Health, health_routes
 from codex_lb.kit.http_server import HttpServer
@@ -94,6 +109,7 @@ async def open_control(
     heartbeat_period_s: float = HEARTBEAT_PERIOD_S,
     ticket_ttl_s: float = TICKET_TTL_S,
     tick_s: float = TICK_S,
+    key_retired_after_s: float = RETIRED_AFTER_S,
     metrics: MetricsRegistry | None = None,
 ) -> AsyncIterator[Control]:
     """Serves inside the `with`.
@@ -184,9 +200,18 @@ async def open_control(
                     lease_ttl_s=lease_ttl_s,
                 )
                 policy_rpc = PolicyRpc(feed)
+                rotate = RotateKeys(
+                    pool,
+                    store,
+                    vault,
+                    KeyRing(settings.key_file, vault),
+                    clock,
+                    retired_after_s=key_retired_after_s,
+                )
                 if metrics is not None:
                     measure(metrics, pool, leases, ledger, settle, clock)
                 async with (
+                    open_sign_in(settings, clock, pool, store, vault, import_) as (oauth_rpc, keeper),
                     open_rpc_server(
                         [
                             partial(add_GatewayServiceServicer_to_server, gateway_rpc),
@@ -194,6 +219,8 @@ async def open_control(
                             partial(add_RefreshServiceServicer_to_server, RefreshRpc(claim, report)),
                             partial(add_AccountServiceServicer_to_server, AccountRpc(view, operate, import_, delete)),
                             partial(add_SystemServiceServicer_to_server, SystemRpc(tell)),
+                            partial(add_OAuthServiceServicer_to_server, oauth_rpc),
+                            partial(add_KeyServiceServicer_to_server, KeyRpc(rotate)),
                         ],
                         listen,
                         tls=tls_of(settings),
@@ -204,6 +231,8 @@ async def open_control(
                 ):
                     tasks.start_soon(keep_time, settle, feed, tick_s)
                     tasks.start_soon(watch.run)
+                    tasks.start_soon(keeper.run, tick_s)
+                    tasks.start_soon(rotate.run)
                     log.info("control serves", targets=server.targets, term=term, accounts=len(pool.members()))
                     try:
                         yield Control(server.targets, term, store, leases, watch)
@@ -211,6 +240,38 @@ async def open_control(
                         gateway_rpc.drain()
                         policy_rpc.drain()
                         tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_sign_in(
+    settings: ControlSettings, clock: Clock, pool: Pool, store: Store, vault: FernetVault, import_: ImportAccounts
+) -> AsyncIterator[tuple[OAuthRpc, FlowKeeper]]:
+    """The face of sign-ins, and what keeps them going."""
+    address = (settings.oauth_callback_host, settings.oauth_callback_port)
+    async with open_issuer(
+        clock,
+        base_url=settings.auth_base_url,
+        client_id=settings.oauth_client_id,
+        scope=settings.oauth_scope,
+        redirect_uri=settings.oauth_redirect_uri,
+        timeout_s=settings.oauth_timeout_seconds,
+    ) as issuer:
+        # A device's answer is a poll and an exchange.
+        finish = FinishFlow(store, vault, issuer, import_, clock, exchange_max_s=2 * settings.oauth_timeout_seconds)
+        async with open_callback_port(finish, address, redirect_uri=settings.oauth_redirect_uri) as port:
+            start = StartFlow(
+                pool,
+                store,
+                vault,
+                issuer,
+                port,
+                clock,
+                new_flow_id=partial(new_id, "flow"),
+                new_secret=new_secret,
+            )
+            export = ExportAccount(pool, vault, write_login=write_auth_file)
+            keeper = FlowKeeper(store, finish, port, clock, has_begun=start.has_begun)
+            yield OAuthRpc(start, ViewFlows(store, clock), finish, export), keeper
 
 
 class ControlService:

@@ -11,6 +11,7 @@ from pydantic_settings import NoDecode
 
 from codex_lb.kit.settings import ServiceSettings, default_data_dir
 
+URL = r"^https?://\S+$"
 Network = IPv4Network | IPv6Network
 Words = Annotated[tuple[str, ...], NoDecode]
 Networks = Annotated[tuple[Network, ...], NoDecode]
@@ -52,6 +53,32 @@ class ControlSettings(ServiceSettings):
         default=None,
         description="File with the key that seals logins; default: encryption.key in the data folder. Without it the"
         " stored logins cannot be opened: keep a copy.",
+    )
+
+    auth_base_url: str = Field(default="https://auth.openai.com", pattern=URL, description="The issuer of the tokens.")
+    oauth_client_id: str = Field(
+        default="app_EMoamEEZ73f0CkXaXp7hrann", min_length=1, description="The client the tokens were issued to."
+    )
+    oauth_scope: str = Field(
+        default="openid profile email",
+        min_length=1,
+        description="What a sign-in asks for; offline_access is added, for without it a login ends within days.",
+    )
+    oauth_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=300, description="How long the issuer may take to answer during a sign-in."
+    )
+    oauth_redirect_uri: str = Field(
+        default="http://localhost:1455/auth/callback",
+        pattern=URL,
+        description="Where the issuer sends browsers; it takes no other address than it has registered for the client.",
+    )
+    oauth_callback_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address that browsers come back to, while a sign-in waits; 0.0.0.0 inside a container.",
+    )
+    oauth_callback_port: int = Field(
+        default=1455, ge=1, le=65535, description="Its port; the redirect address names the same one."
     )
 
     usage_refresh_enabled: bool = Field(default=True, description="Whether the usage of accounts is fetched.")

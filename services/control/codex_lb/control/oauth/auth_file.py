@@ -1,4 +1,4 @@
-"""Reads the `auth.json` that the Codex CLI writes. Pure; no error ever repeats what stands in the file."""
+"""Reads the `auth.json` that the Codex CLI writes, and writes it. Pure; no error ever repeats what stands in the file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from codex_lb.control.domain.account import Credential, Login
+from codex_lb.control.domain.account import Account, Credential, Login
 from codex_lb.control.errors import InvalidAuthFileError
 from codex_lb.control.oauth.claims import UnreadableTokenError, read_claims
 
@@ -31,22 +31,57 @@ def read_auth_file(content: bytes) -> Login:
     access_token = _token(tokens, ACCESS_TOKEN)
     refresh_token = _token(tokens, REFRESH_TOKEN)
     account_id = _get(tokens, ACCOUNT_ID)
-    if account_id is not None and not _is_token(account_id):
+    if account_id is not None and not is_token(account_id):
         raise InvalidAuthFileError("tokens.account_id is not an id")
     try:
-        claims = read_claims(id_token, access_token, chatgpt_account_id=str(account_id or ""))
+        return login_of(
+            id_token,
+            access_token,
+            refresh_token,
+            chatgpt_account_id=str(account_id or ""),
+            refreshed_at=_instant(_get(document, LAST_REFRESH)),
+        )
     except UnreadableTokenError as error:
         raise InvalidAuthFileError(f"tokens.id_token {error}") from None
-    if claims.chatgpt_account_id and not _is_token(claims.chatgpt_account_id):
-        raise InvalidAuthFileError("tokens.id_token names an account id that is not an id")
+
+
+def write_auth_file(account: Account, credential: Credential) -> bytes:
+    """The file of an account's login, as the Codex CLI writes it."""
+    refreshed_at = account.refreshed_at or account.updated_at
+    document = {
+        "auth_mode": "chatgpt",
+        "OPENAI_API_KEY": None,
+        "tokens": {
+            "id_token": credential.id_token,
+            "access_token": credential.access_token,
+            "refresh_token": credential.refresh_token,
+            "account_id": account.chatgpt_account_id or None,
+        },
+        "last_refresh": refreshed_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+    }
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def login_of(
+    id_token: str, access_token: str, refresh_token: str, *, chatgpt_account_id: str = "", refreshed_at: datetime | None
+) -> Login:
+    """Whose login three tokens are. Raises UnreadableTokenError."""
+    claims = read_claims(id_token, access_token, chatgpt_account_id=chatgpt_account_id)
+    if claims.chatgpt_account_id and not is_token(claims.chatgpt_account_id):
+        raise UnreadableTokenError("names an account id that is not an id")
     return Login(
         identity=claims.identity,
         email=claims.email,
         plan=claims.plan,
         chatgpt_account_id=claims.chatgpt_account_id,
         credential=Credential(access_token, refresh_token, id_token, claims.access_expires_at),
-        refreshed_at=_instant(_get(document, LAST_REFRESH)),
+        refreshed_at=refreshed_at,
     )
+
+
+def is_token(value: object) -> bool:
+    """Whether it may stand in a header: visible ASCII and nothing else."""
+    return isinstance(value, str) and len(value) <= TOKEN_CHARS_MAX and all("!" <= c <= "~" for c in value)
 
 
 def _document(content: bytes) -> Mapping[str, object]:
@@ -89,14 +124,9 @@ def _token(tokens: Mapping[str, object], names: tuple[str, ...]) -> str:
         raise InvalidAuthFileError(f"{field} is not a string")
     if len(value) > TOKEN_CHARS_MAX:
         raise InvalidAuthFileError(f"{field} is longer than {TOKEN_CHARS_MAX} characters")
-    if not _is_token(value):
+    if not is_token(value):
         raise InvalidAuthFileError(f"{field} holds characters that no token has")
     return value
-
-
-def _is_token(value: object) -> bool:
-    """Whether it may stand in a header: visible ASCII and nothing else."""
-    return isinstance(value, str) and len(value) <= TOKEN_CHARS_MAX and all("!" <= c <= "~" for c in value)
 
 
 def _get(mapping: Mapping[str, object], names: tuple[str, ...]) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from codex_lb.control.domain.account import Account, Identity, Login
 from codex_lb.control.domain.evidence import Record
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.refresh import Task, TicketKind
-from codex_lb.control.errors import InvalidAuthFileError, StoreConflictError
+from codex_lb.control.errors import InvalidAuthFileError, OtherSeatError, StoreConflictError
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Member, Pool
 from codex_lb.control.usecases.ports import SealedCredential, Store, Tickets, UnitOfWork, Vault
@@ -47,6 +47,14 @@ class ImportRow:
     action: ImportAction
     member: Member | None  # None when rejected
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Whose login was stored."""
+
+    account_id: AccountId
+    is_new: bool
 
 
 class ImportAccounts:
@@ -98,6 +106,31 @@ class ImportAccounts:
             else ImportRow(file.display_name, ImportAction.REJECT, None, problems[index])
             for index, file in enumerate(files)
         ]
+
+    async def sign_in(
+        self,
+        login: Login,
+        *,
+        target: AccountId | None,
+        together_with: Callable[[UnitOfWork, SignedIn], Awaitable[None]],
+    ) -> SignedIn:
+        """Stores one login that somebody just signed in for, in one transaction with what `together_with` writes.
+
+        Raises OtherSeatError when it is not the target's, StoreConflictError when a newer login came meanwhile, and
+        whatever `together_with` raises; then nothing is stored.
+        """
+        async with self._store.begin(writing=True) as unit:
+            known = await unit.accounts.by_identity(login.identity)
+            if target is not None and (known is None or known.account_id != target):
+                raise OtherSeatError(_other_seat(login, self._pool.get(target)))
+            account = self._account(login, known, validate_only=False)
+            sealed = self._vault.seal(login.credential, generation=account.generation)
+            signed_in = SignedIn(account.account_id, is_new=known is None)
+            await _save(unit, ImportAction.CREATE if known is None else ImportAction.UPDATE, account, sealed)
+            await together_with(unit, signed_in)
+        self._pool.put(account, sealed)
+        await self._announce([account])
+        return signed_in
 
     def _read(self, files: Sequence[AuthFile]) -> tuple[dict[int, Login], dict[int, str]]:
         """By position: the logins to import, and why the other files are not."""
@@ -172,6 +205,19 @@ def newest_by_identity(logins: Mapping[int, Login]) -> dict[Identity, int]:
 def _issued(login: Login) -> tuple[datetime, datetime]:
     # An access token's end moves with its issue, and unlike last_refresh it is the issuer who wrote it.
     return (login.credential.access_expires_at or NEVER, login.refreshed_at or NEVER)
+
+
+def _other_seat(login: Login, target: Member | None) -> str:
+    """Says who signed in and who was meant; two seats may differ in the workspace alone."""
+    came = _named(login.email, login.identity.workspace_id)
+    if target is None:
+        return f"{came} signed in, and the account that was meant is no longer in the pool. Nothing was changed."
+    meant = _named(target.account.email, target.account.identity.workspace_id)
+    return f"{came} signed in, but the account to sign in again is {meant}. Nothing was changed."
+
+
+def _named(email: str, workspace_id: str) -> str:
+    return f"{email or 'Somebody without an e-mail'} of workspace {workspace_id or '(none)'}"
 
 
 async def _save(unit: UnitOfWork, action: ImportAction, account: Account, sealed: SealedCredential) -> None:

@@ -17,7 +17,7 @@ from codex_lb.control.domain.evidence import Evidence, Record, Standing, UsageSe
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.selection import Candidate
 from codex_lb.control.domain.window import WindowKind
-from codex_lb.control.usecases.ports import Leases, SealedCredential, Store, Vault
+from codex_lb.control.usecases.ports import Leases, Sealed, SealedCredential, Store, Vault
 
 
 @dataclass(slots=True)
@@ -71,6 +71,12 @@ class Pool:
             member.account, member.sealed = account, sealed
             member.access_token, member.known_standing = "", None
         return member
+
+    def resealed(self, account_id: AccountId, before: Sealed, after: Sealed) -> None:
+        """The login of an account is the same, sealed with another key; nothing happens when it has a newer one."""
+        member = self._members.get(account_id)
+        if member is not None and member.sealed.ciphertext == before.ciphertext:
+            member.sealed = replace(member.sealed, key_id=after.key_id, ciphertext=after.ciphertext)
 
     def remove(self, account_id: AccountId) -> None:
         """Forgets an account."""
