@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import grpc.aio
 import httpx
@@ -68,12 +69,22 @@ class Pair:
 
 @asynccontextmanager
 async def start_pair(
-    upstream: Upstream, folder: Path, *, fetch_images: FetchImages | None = None, **gateway_settings: object
+    upstream: Upstream,
+    folder: Path,
+    *,
+    fetch_images: FetchImages | None = None,
+    transport: Literal["auto", "http", "websocket"] = "auto",
+    **gateway_settings: object,
 ) -> AsyncIterator[Pair]:
     """Control on a unix socket, the gateway on a free port, both ready."""
     clock = SystemClock()
     target = f"unix:{folder}/control.sock"
-    control_settings = ControlSettings(data_dir=folder, usage_refresh_enabled=False, model_registry_enabled=False)
+    control_settings = ControlSettings(
+        data_dir=folder,
+        usage_refresh_enabled=False,
+        model_registry_enabled=False,
+        upstream_stream_transport=transport,
+    )
     settings = GatewaySettings.model_validate(
         {
             "data_dir": folder / "gateway",

@@ -136,6 +136,7 @@ async def test_an_sdk_that_sends_only_what_is_new_is_understood(pair: Pair) -> N
     await client.close()
 
     assert [second.output_text, third.output_text] == ["Ada", "still Ada"]
+    assert [second.previous_response_id, third.previous_response_id] == [first.id, second.id]
     assert unknown.value.code == "previous_response_not_found"
     last = (await pair.upstream.turns())[2]
     assert "my name is Ada" in str(last.body)

@@ -6,15 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from openai import AsyncOpenAI
 
-from tests.support.pair import Pair
-from tests.support.turns import codex_turn
-from tests.support.upstream import Step, close, cut_before_output, failed, hold, http, limit, unauthorized
+from tests.support.pair import Pair, start_pair
+from tests.support.turns import codex_turn, events_of
+from tests.support.upstream import Step, Upstream, close, cut_before_output, failed, hold, http, limit, unauthorized
 
 PATH = "/backend-api/codex/responses"
 TERMINAL = {"response.completed", "response.failed", "response.incomplete", "error"}
@@ -248,3 +249,29 @@ async def test_the_python_sdk_speaks_over_its_own_connection(pair: Pair) -> None
     await client.close()
 
     assert "".join(e.delta for e in seen if e.type == "response.output_text.delta") == "hello sdk"
+
+
+async def test_with_sockets_forced_an_http_turn_gets_one_of_its_own(upstream: Upstream, tmp_path: Path) -> None:
+    await upstream.reset(accounts=True)
+    async with start_pair(upstream, tmp_path, transport="websocket") as pair:
+        await pair.add("bad", "good")
+        await upstream.script("bad", then=limit())
+        for n in range(4):
+            streamed = await pair.client.post(PATH, json=codex_turn(f"{n} <<say:streamed>>"))
+            whole = await pair.client.post("/v1/responses", json={"model": "gpt-5.5", "input": f"{n} <<say:whole>>"})
+
+            assert b"streamed" in streamed.content
+            assert events_of(streamed.content)[-1]["type"] == "response.completed"
+            assert whole.json()["output"][-1]["content"][0]["text"] == "whole"
+        await pair.settled()
+
+        assert {t.transport for t in await upstream.turns()} == {"websocket"}
+
+
+async def test_with_http_forced_sockets_are_not_offered(upstream: Upstream, tmp_path: Path) -> None:
+    async with start_pair(upstream, tmp_path, transport="http") as pair:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with connected(pair):
+                pass
+
+    assert refused.value.status == 426

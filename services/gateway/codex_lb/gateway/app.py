@@ -103,7 +103,25 @@ async def open_gateway(
             trusted_proxies=settings.firewall_trusted_proxy_cidrs,
         )
         metrics = MetricsRegistry()
-        turns = Turns(leases, upstream, clock, limits_of(settings), TurnMetrics(metrics))
+        sockets = AiohttpSockets(
+            upstream.session, settings.upstream_base_url, clock, frame_bytes_max=settings.max_sse_event_bytes
+        )
+
+        def offers_websockets() -> bool:
+            return policies.policy.upstream_stream_transport != "http"
+
+        def wants_sockets() -> bool:
+            return policies.policy.upstream_stream_transport == "websocket"
+
+        turns = Turns(
+            leases,
+            upstream,
+            sockets,
+            clock,
+            limits_of(settings),
+            TurnMetrics(metrics),
+            wants_sockets=wants_sockets,
+        )
         measure(metrics, turns, leases)
         if fetch_images is None:
             fetch_images = fetch_public_images if settings.image_inline_fetch_enabled else fetch_nothing
@@ -112,13 +130,6 @@ async def open_gateway(
         native = Responses(turns, gate, clock, Dialect.NATIVE, fetch_images, answers, body_bytes_max=bytes_max)
         public = Responses(turns, gate, clock, Dialect.PUBLIC, fetch_images, answers, body_bytes_max=bytes_max)
         chat = Chat(turns, gate, clock, fetch_images, body_bytes_max=settings.max_decompressed_body_bytes)
-        sockets = AiohttpSockets(
-            upstream.session, settings.upstream_base_url, clock, frame_bytes_max=settings.max_sse_event_bytes
-        )
-
-        def offers_websockets() -> bool:
-            return policies.policy.upstream_stream_transport != "http"
-
         native_ws, public_ws = (
             ResponsesSocket(
                 turns,

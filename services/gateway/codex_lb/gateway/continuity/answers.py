@@ -92,24 +92,25 @@ def is_to_be_kept(body: bytes) -> bool:
     return wants is not None and wants.store is not False
 
 
-def recalled(body: bytes, answers: MemoryAnswers, scope: str) -> bytes:
-    """The body with what it refers to put back in full; as it came where nothing is, or nothing is remembered."""
+def recalled(body: bytes, answers: MemoryAnswers, scope: str) -> tuple[bytes, str]:
+    """The body with what it refers to put back in full, and the response it continues; as it came where it refers to
+    nothing, or nothing of it is remembered.
+    """
     if b'"previous_response_id"' not in body and b'"item_reference"' not in body:
-        return body
+        return body, ""
     wants = _read(body)
     items = input_items(body)
     if wants is None or items is None:
-        return body
-    before: tuple[bytes, ...] | None = ()
-    if isinstance(wants.previous_response_id, str) and wants.previous_response_id.strip():
-        before = answers.before(scope, wants.previous_response_id.strip())
+        return body, ""
+    continues = wants.previous_response_id.strip() if isinstance(wants.previous_response_id, str) else ""
+    before = answers.before(scope, continues) if continues else ()
     if before is None:
-        return body
+        return body, ""
     members = msgspec.json.decode(body, type=Members)
     members.pop("previous_response_id", None)
     put_back = [*before, *(_resolved(item, answers, scope) for item in items)]
     members["input"] = msgspec.Raw(msgspec.json.encode([msgspec.Raw(item) for item in put_back]))
-    return msgspec.json.encode(members)
+    return msgspec.json.encode(members), continues
 
 
 def input_items(body: bytes) -> list[bytes] | None:

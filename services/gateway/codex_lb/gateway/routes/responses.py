@@ -61,13 +61,14 @@ class Responses:
                 raise DrainingError("Server is draining")
             admitted = self._gate.admit(scope)
             own_headers = answer_headers(turn_id, admitted)
-            request, is_streamed, is_kept = await self._read(turn_id, scope, receive, admitted)
+            request, is_streamed, is_kept, continues = await self._read(turn_id, scope, receive, admitted)
             as_asked = request.model == request.requested_model
             delivery: SseDelivery | JsonDelivery
             if is_streamed:
                 delivery = SseDelivery(send, self._dialect, own_headers, model_is_as_asked=as_asked)
             else:
                 delivery = JsonDelivery(send, own_headers, model_is_as_asked=as_asked)
+            delivery.continues = continues
             completed = await self._turns.run(request, delivery, hang_up_of(receive))
             if completed is not None and self._dialect is Dialect.PUBLIC and is_kept:
                 before = input_items(request.body) or []
@@ -79,17 +80,19 @@ class Responses:
 
     async def _read(
         self, turn_id: str, scope: Scope, receive: Receive, admitted: Admitted
-    ) -> tuple[TurnRequest, bool, bool]:
-        """The request as a turn, whether its answer is to be streamed, and whether the client may come back to it."""
+    ) -> tuple[TurnRequest, bool, bool, str]:
+        """The request as a turn, whether its answer is streamed, whether the client may come back to it, and to which
+        response it comes back.
+        """
         received = await receive_request(
             scope, receive, self._clock, body_bytes_max=self._body_bytes_max, too_large_status=OVERSIZE_STATUS
         )
         is_native = self._dialect is Dialect.NATIVE
         read = native_turn if is_native else public_turn
-        plain, is_kept = received.plain, False
+        plain, is_kept, continues = received.plain, False, ""
         if not is_native:
             is_kept = is_to_be_kept(plain)
-            plain = recalled(plain, self._answers, admitted.key.api_key_id if admitted.key else "")
+            plain, continues = recalled(plain, self._answers, admitted.key.api_key_id if admitted.key else "")
         wanted = read(plain, catalog_of(admitted.policy.models))
         asked = Asked(wanted.model, wanted.reasoning_effort, wanted.service_tier, wanted.requested_model)
         check_model(asked.model, admitted)  # before anything is fetched for this caller
@@ -101,4 +104,4 @@ class Responses:
             )
         else:
             turn = turn_of(received, admitted, asked, turn_id=turn_id, body=body)
-        return turn, is_native or wanted.is_streamed, is_kept
+        return turn, is_native or wanted.is_streamed, is_kept, continues

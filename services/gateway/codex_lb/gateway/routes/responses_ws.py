@@ -41,7 +41,6 @@ from codex_lb.kit.ids import new_id
 
 TURNS_WAITING_MAX = 16  # clients pipeline a few; more is a mistake
 IDLE_S = 3600.0  # a client that has been silent for as long is gone, or will notice nothing
-FRAME_BYTES_MAX = 15_500_000  # upstream closes at 16 MiB whatever the account; above this a turn goes by HTTP
 GOING_AWAY, RESTARTING, INTERNAL_ERROR = 1001, 1012, 1011
 TURN_STATE = b"x-codex-turn-state"
 log = structlog.get_logger(__name__)
@@ -208,7 +207,6 @@ class Connection:
             self._session,
             endpoint.turns.upstream,
             Frames(create.frame, create.body, continues),
-            frame_bytes_max=FRAME_BYTES_MAX,
             event_bytes_max=endpoint.event_bytes_max,
         )
         await endpoint.turns.run(request, delivery, self._until_gone, caller)

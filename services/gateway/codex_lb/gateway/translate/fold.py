@@ -25,6 +25,7 @@ class Fold:
 
     def __init__(self) -> None:
         self._items: list[tuple[int, int, msgspec.Raw]] = []
+        self.continues = ""  # the response that the client continued, which upstream was not told of
 
     def add_item(self, data: bytes) -> None:
         """Takes an item in; one that cannot be read is left out."""
@@ -60,8 +61,9 @@ class Fold:
         return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(members) + b"\n\n"
 
     def _filled(self, response: Members) -> Members:
-        output = bytes(response.get("output", b"[]"))
-        if not self._items or output.replace(b" ", b"") not in (b"[]", b"null"):
-            return response
-        items = [item for _, _, item in sorted(self._items, key=lambda entry: entry[:2])]
-        return {**response, "output": msgspec.Raw(msgspec.json.encode(items))}
+        filled = dict(response)
+        if self._items and bytes(response.get("output", b"[]")).replace(b" ", b"") in (b"[]", b"null"):
+            filled["output"] = msgspec.Raw(msgspec.json.encode([msgspec.Raw(item) for item in self.items()]))
+        if self.continues:
+            filled["previous_response_id"] = msgspec.Raw(msgspec.json.encode(self.continues))
+        return response if filled == response else filled

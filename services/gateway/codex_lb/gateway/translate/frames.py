@@ -54,12 +54,17 @@ def native_create(frame: str, head: FrameHead, catalog: Catalog) -> Create:
 def public_create(frame: str, head: FrameHead, catalog: Catalog) -> Create:
     """A frame of an SDK: its body is rewritten as a request's would be."""
     turn = public_turn(frame.encode(), catalog)
-    members = msgspec.json.decode(turn.body, type=Members)
+    text = frame_of(turn.body)
+    return Create(turn, text, http_body(text.encode(), head), (head.previous_response_id or "").strip())
+
+
+def frame_of(body: bytes) -> str:
+    """An HTTP request as a frame."""
+    members = msgspec.json.decode(body, type=Members)
     for name in NOT_IN_A_FRAME:
         members.pop(name, None)
     members["type"] = msgspec.Raw(msgspec.json.encode(CREATE))
-    text = msgspec.json.encode(members).decode()
-    return Create(turn, text, http_body(text.encode(), head), (head.previous_response_id or "").strip())
+    return msgspec.json.encode(members).decode()
 
 
 def http_body(frame: bytes, head: FrameHead) -> bytes:

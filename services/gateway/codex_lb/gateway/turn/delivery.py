@@ -41,6 +41,7 @@ class SseDelivery:
         self._model_is_as_asked = model_is_as_asked
         self._upstream_headers: list[RawHeader] = []
         self._fold = Fold()
+        self.continues = ""  # the response that the client continued, which upstream was not told of
         self._is_visible = False
         self.status = 0
         self.bytes_sent = 0
@@ -52,6 +53,7 @@ class SseDelivery:
 
     def begin(self, headers: list[Header], account_id: str) -> None:
         self._upstream_headers = downstream_headers(headers, account_id, model_is_as_asked=self._model_is_as_asked)
+        self._fold.continues = self.continues
 
     async def take(self, segment: Segment) -> None:
         raw = segment.raw if segment.frame is None else event_of_frame(segment.frame)
@@ -127,6 +129,7 @@ class JsonDelivery:
         self._model_is_as_asked = model_is_as_asked
         self._upstream_headers: list[RawHeader] = []
         self._fold = Fold()
+        self.continues = ""  # the response that the client continued, which upstream was not told of
         self._response = b""
         self.status = 0
         self.bytes_sent = 0
@@ -140,6 +143,7 @@ class JsonDelivery:
         passed = downstream_headers(headers, account_id, model_is_as_asked=self._model_is_as_asked)
         self._upstream_headers = [header for header in passed if header[0] != b"content-type"]
         self._fold = Fold()
+        self._fold.continues = self.continues
         self._response = b""
 
     async def take(self, segment: Segment) -> None:

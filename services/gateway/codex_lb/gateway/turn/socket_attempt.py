@@ -19,6 +19,7 @@ from codex_lb.gateway.upstream.turn_state import without_foreign
 from codex_lb.gateway.upstream.websocket import Closed, HandshakeRefusedError, UpstreamSocket, closed_early
 
 UPGRADE_REQUIRED = 426
+FRAME_BYTES_MAX = 15_500_000  # upstream closes at 16 MiB whatever the account; above this a turn goes by HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,12 @@ class Frames:
 class SocketCaller:
     """Speaks over the session's socket, or by requests where upstream wants that or the frame is too large."""
 
-    def __init__(
-        self, session: Session, upstream: UpstreamHttp, frames: Frames, *, frame_bytes_max: int, event_bytes_max: int
-    ) -> None:
+    def __init__(self, session: Session, upstream: UpstreamHttp, frames: Frames, *, event_bytes_max: int) -> None:
         self._session = session
         self._upstream = upstream
         self._frames = frames
         self._event_bytes_max = event_bytes_max
-        self._is_too_large = len(frames.frame) >= frame_bytes_max
+        self._is_too_large = len(frames.frame) >= FRAME_BYTES_MAX
 
     def wish(self) -> Wish:
         """A continuation takes the account whose socket is open and no other; what is complete goes where it is best."""

@@ -20,17 +20,22 @@ import anyio
 import structlog
 
 from codex_lb.gateway.errors import GatewayError
+from codex_lb.gateway.ingress.body import unpack
 from codex_lb.gateway.leasing.client import LeaseClient, LeaseRefusedError
 from codex_lb.gateway.leasing.held import Holding, held
 from codex_lb.gateway.leasing.lease import AnchorKind, Timings, TurnEnd, Wanted
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Outcome, Rejected
-from codex_lb.gateway.turn.attempt import HttpCaller
+from codex_lb.gateway.sessions.session import Session
+from codex_lb.gateway.translate.frames import frame_of
+from codex_lb.gateway.turn.attempt import PLAIN_BYTES_MAX, HttpCaller
 from codex_lb.gateway.turn.context import Attempt, Caller, Delivery, TurnContext, TurnRequest
 from codex_lb.gateway.turn.deadline import Deadline, Due
 from codex_lb.gateway.turn.last_word import error_of_failure, error_of_refusal
 from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.next_step import RETRY_FIRST_S, RETRY_MAX_S, Budget, Step, next_step
+from codex_lb.gateway.turn.socket_attempt import Frames, SocketCaller
 from codex_lb.gateway.upstream.http import UpstreamHttp
+from codex_lb.gateway.upstream.websocket import UpstreamSockets
 from codex_lb.kit.backoff import Backoff
 from codex_lb.kit.clock import Clock
 
@@ -57,8 +62,18 @@ class Turns:
     """What turns are made with; one per process."""
 
     def __init__(
-        self, leases: LeaseClient, upstream: UpstreamHttp, clock: Clock, limits: TurnLimits, metrics: TurnMetrics
+        self,
+        leases: LeaseClient,
+        upstream: UpstreamHttp,
+        sockets: UpstreamSockets,
+        clock: Clock,
+        limits: TurnLimits,
+        metrics: TurnMetrics,
+        *,
+        wants_sockets: Callable[[], bool],
     ) -> None:
+        self.sockets = sockets
+        self.wants_sockets = wants_sockets
         self.metrics = metrics
         self.leases = leases
         self.upstream = upstream
@@ -74,14 +89,29 @@ class Turns:
         `gone` returns when the client hangs up; `caller` says how to speak to upstream, by requests unless told.
         """
         self.running += 1
+        session = Session(self.sockets, self.clock) if caller is None and self.goes_by_socket(request) else None
+        if session is not None:
+            caller = self.by_socket(request, session)
         turn = Turn(self, request, delivery, caller or self.by_request(request))
         try:
             error = await turn.run(gone)
         finally:
             self.running -= 1
+            if session is not None:
+                await session.drop()
         if error is not None:
             raise error
         return turn.completed
+
+    def goes_by_socket(self, request: TurnRequest) -> bool:
+        """Whether a turn that came by HTTP gets a socket of its own (ADR 0009)."""
+        return self.wants_sockets() and b'"image_generation"' not in request.body
+
+    def by_socket(self, request: TurnRequest, session: Session) -> SocketCaller:
+        """Speaks to upstream over a socket that lives as long as the turn."""
+        plain = unpack(request.body, request.content_encoding.encode(), bytes_max=PLAIN_BYTES_MAX, too_large_status=400)
+        frames = Frames(frame_of(plain), request.body, is_continuation=False)
+        return SocketCaller(session, self.upstream, frames, event_bytes_max=self.limits.event_bytes_max)
 
     def by_request(self, request: TurnRequest) -> HttpCaller:
         """Speaks to upstream by HTTP requests."""
