@@ -197,9 +197,13 @@ class Upstream:
         """Every token of the account stops working."""
         await self._post("revoke", _NOTHING, account=account)
 
-    async def at_the_browser(self, account: str) -> None:
-        """Who consents when somebody opens /oauth/authorize; otherwise the newest account."""
-        await self._post("browser", _NOTHING, account=account)
+    async def at_the_browser(self, account: str, *, consents: bool = True) -> None:
+        """Who consents, or declines, when somebody opens /oauth/authorize; otherwise the newest account consents."""
+        await self._post("browser", _NOTHING, account=account, consents=consents)
+
+    async def expire_codes(self) -> None:
+        """Every authorization code that was not exchanged yet stops working."""
+        await self._post("expire_codes", _NOTHING)
 
     async def approve_device(self, account: str, user_code: str) -> None:
         """Somebody signed in as this account types the code that a device shows."""

@@ -13,7 +13,13 @@ import anyio
 import grpc
 
 from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb
-from codex_lb.api.admin.v1 import account_service_pb2_grpc, system_service_pb2, system_service_pb2_grpc
+from codex_lb.api.admin.v1 import (
+    account_service_pb2_grpc,
+    key_service_pb2_grpc,
+    oauth_service_pb2_grpc,
+    system_service_pb2,
+    system_service_pb2_grpc,
+)
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.control.v1 import leases_pb2_grpc, policy_pb2, policy_pb2_grpc
 from codex_lb.api.worker.v1 import refresh_pb2 as work_pb
@@ -39,6 +45,16 @@ class Peers:
     def accounts(self) -> account_service_pb2_grpc.AccountServiceAsyncStub:
         """An operator."""
         return account_service_pb2_grpc.AccountServiceStub(self.channel)
+
+    @property
+    def sign_ins(self) -> oauth_service_pb2_grpc.OAuthServiceAsyncStub:
+        """An operator who signs accounts in."""
+        return oauth_service_pb2_grpc.OAuthServiceStub(self.channel)
+
+    @property
+    def keys(self) -> key_service_pb2_grpc.KeyServiceAsyncStub:
+        """An operator who cares for the encryption key."""
+        return key_service_pb2_grpc.KeyServiceStub(self.channel)
 
     @property
     def worker(self) -> refresh_pb2_grpc.RefreshServiceAsyncStub:

@@ -66,6 +66,13 @@ class Named(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     account: str
 
 
+class Browser(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Who is at the browser, and what they do there."""
+
+    account: str
+    consents: bool = True
+
+
 class Approve(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A device's sign-in as this account."""
 
@@ -121,6 +128,7 @@ class Control:
             web.post(f"{PREFIX}/expire", _guarded(self.expire)),
             web.post(f"{PREFIX}/revoke", _guarded(self.revoke)),
             web.post(f"{PREFIX}/browser", _guarded(self.browser)),
+            web.post(f"{PREFIX}/expire_codes", _guarded(self.expire_codes)),
             web.post(f"{PREFIX}/approve", _guarded(self.approve)),
             web.post(f"{PREFIX}/release", _guarded(self.release)),
             web.post(f"{PREFIX}/cut", _guarded(self.cut)),
@@ -180,7 +188,14 @@ class Control:
 
     async def browser(self, request: web.Request) -> web.Response:
         """Who is at the browser when the consent page opens."""
-        self._sign_in.next_login = (await self._named(request)).name
+        wanted = await _read(request, Browser)
+        self._sign_in.next_login = self._accounts.get(wanted.account).name
+        self._sign_in.consents = wanted.consents
+        return _answer({})
+
+    async def expire_codes(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        """Every authorization code that was not exchanged yet stops working."""
+        self._issuer.expire_codes()
         return _answer({})
 
     async def approve(self, request: web.Request) -> web.Response:
@@ -205,6 +220,7 @@ class Control:
         if wanted.accounts:
             self._issuer.clear()
             self._sign_in.next_login = None
+            self._sign_in.consents = True
         self._gate.release()
         self._journal.keeps_bytes = True
         self._journal.clear()

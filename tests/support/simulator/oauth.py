@@ -99,6 +99,15 @@ class Issuer:
         self._codes[code] = Code(account, challenge, redirect_uri)
         return code
 
+    def holder_of_code(self, code: str) -> Account | None:
+        """Whose code this is, until it is exchanged."""
+        held = self._codes.get(code)
+        return held.account if held else None
+
+    def expire_codes(self) -> None:
+        """Every code that was not exchanged yet is too old."""
+        self._codes.clear()
+
     def exchange(self, code: str, *, verifier: str, redirect_uri: str) -> Login:
         """A code for a new family. Raises RefusedError."""
         held = self._codes.pop(code, None)

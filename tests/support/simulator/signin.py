@@ -30,6 +30,7 @@ class SignIn:
         self._accounts = accounts
         self._journal = journal
         self.next_login: str | None = None  # who is at the browser when the consent page opens
+        self.consents = True  # and whether they do
 
     async def token(self, request: web.Request, recording: Recording) -> web.StreamResponse:
         """POST /oauth/token: a refresh grant in JSON or a code grant as a form."""
@@ -44,8 +45,11 @@ class SignIn:
             case "refresh_token":
                 login = await self._refresh(str(given.get("refresh_token")), recording)
             case "authorization_code":
+                code = str(given.get("code"))
+                holder = self._issuer.holder_of_code(code)
+                await self._reception.play(self._reception.step(recording, holder), holder)
                 login = self._issuer.exchange(
-                    str(given.get("code")),
+                    code,
                     verifier=str(given.get("code_verifier")),
                     redirect_uri=str(given.get("redirect_uri")),
                 )
@@ -55,13 +59,16 @@ class SignIn:
         return self._answer(login, recording)
 
     async def authorize(self, request: web.Request, recording: Recording) -> web.StreamResponse:
-        """GET /oauth/authorize: the account at the browser consents at once."""
+        """GET /oauth/authorize: the account at the browser consents at once, or declines."""
         query = request.query
         account = self._at_the_browser()
         if account is None or query.get("code_challenge_method") != "S256" or query.get("response_type") != "code":
             raise faults.RefusedError(faults.error(400, "Nobody can sign in with this request.", "invalid_request"))
         recording.account = account.name
         redirect_uri = query.get("redirect_uri", "")
+        if not self.consents:
+            declined = urlencode({"error": "access_denied", "state": query.get("state", "")})
+            return web.Response(status=302, headers={"location": f"{redirect_uri}?{declined}"})
         code = self._issuer.authorize(account, challenge=query.get("code_challenge", ""), redirect_uri=redirect_uri)
         answer = urlencode({"code": code, "scope": query.get("scope", ""), "state": query.get("state", "")})
         return web.Response(status=302, headers={"location": f"{redirect_uri}?{answer}"})
