@@ -53,10 +53,18 @@ class SystemFailedError(AssertionError):
 class Program:
     """One process of the product. It can be ended in any way and started again, on the same ports."""
 
-    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], folder: Path, *, name: str) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        folder: Path,
+        *,
+        name: str,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         self.name = name
         self.log_file = folder / f"{name}.log"
-        self._command = [*PROGRAM, *arguments]
+        self._command = [*program, *arguments]
         self._env = dict(env)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -363,12 +371,13 @@ async def start_services(
 ) -> AsyncIterator[System]:
     """`codex-lb control`, `gateway` (one or several) and `usage-worker`, over TCP with a service token."""
     data_dir, token = folder / "data", secrets.token_hex(16)
-    rpc, http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    rpc, http, worker_http = (f"127.0.0.1:{free_port()}" for _ in range(3))
     ports = [free_port() for _ in range(gateways)]
     environment = settings_for(upstream, data_dir) | {
         "CODEX_LB_CONTROL_LISTEN": rpc,
         "CODEX_LB_CONTROL_HTTP_LISTEN": http,
         "CODEX_LB_CONTROL_TARGET": rpc,
+        "CODEX_LB_WORKER_HTTP_LISTEN": worker_http,
         "CODEX_LB_SERVICE_TOKEN": token,
         "CODEX_LB_SERVER": rpc,
     }
@@ -403,7 +412,10 @@ async def start_services(
             clients=clients,
             accounts=AccountServiceStub(channel),
             status_service=SystemServiceStub(channel),
-            ready_urls={control.name: f"http://{http}/health/ready"}
+            ready_urls={
+                control.name: f"http://{http}/health/ready",
+                worker.name: f"http://{worker_http}/health/ready",
+            }
             | {p.name: f"{url}/health/ready" for p, url in zip(gateway_programs, base_urls, strict=True)},
             environment=environment,
         )

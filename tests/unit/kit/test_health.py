@@ -57,3 +57,17 @@ async def test_a_draining_service_lives_but_is_not_ready(health: Health) -> None
     assert (await asked(health, "/health/ready"))[0] == 503
     assert health.has_started
     assert not health.is_ready
+
+
+async def test_a_vital_check_that_is_not_content_asks_for_a_restart(health: Health) -> None:
+    health.started()
+    trouble: list[str] = []
+    health.add("loop", lambda: trouble[0] if trouble else None, is_vital=True)
+    assert await asked(health, "/health/live") == (200, {"status": "ok", "checks": {"loop": "ok"}})
+
+    trouble.append("stood still for 31 s")
+
+    assert await asked(health, "/health/live") == (
+        503,
+        {"status": "unavailable", "checks": {"loop": "stood still for 31 s"}},
+    )

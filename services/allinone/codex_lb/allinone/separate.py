@@ -50,10 +50,12 @@ def control() -> None:
 
 def usage_worker() -> None:
     """The clock."""
-    from codex_lb.usage_worker.app import WorkerService
+    from codex_lb.usage_worker.app import services_of
     from codex_lb.usage_worker.settings import WorkerSettings
 
-    _run([WorkerService(load(WorkerSettings), SystemClock())], drain_s=WORKER_END_WITHIN_S)
+    health = Health()
+    services = services_of(load(WorkerSettings), SystemClock(), health)
+    _run(services, drain_s=WORKER_END_WITHIN_S, on_ready=health.started)
 
 
 def migrate(data_dir: Path | None) -> None:

@@ -35,10 +35,10 @@ from codex_lb.control.domain.rotation import Pace
 from codex_lb.control.errors import ControlError, MigrationError, StoreUnavailableError
 from codex_lb.control.oauth.auth_file import read_auth_file, write_auth_file
 from codex_lb.control.oauth.callback import open_callback_port
+from codex_lb.control.oauth.claims import access_expiry
 from codex_lb.control.oauth.issuer import open_issuer
 from codex_lb.control.oauth.keeper import FlowKeeper
 from codex_lb.control.oauth.pkce import new_secret
-from codex_lb.control.oauth.claims import access_expiry
 from codex_lb.control.rpcs.leases import GatewayRpc
 from codex_lb.control.rpcs.policy import PolicyRpc
 from codex_lb.control.rpcs.refresh import RefreshRpc

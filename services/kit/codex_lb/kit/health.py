@@ -20,10 +20,16 @@ class Health:
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {"started": lambda: "still starting"}
+        self._vital: set[str] = set()
 
-    def add(self, name: str, check: Check) -> None:
-        """The service is ready only while `check` has nothing to say. It is asked at every probe: no waiting in it."""
+    def add(self, name: str, check: Check, *, is_vital: bool = False) -> None:
+        """The service is ready only while `check` has nothing to say. It is asked at every probe: no waiting in it.
+
+        A vital one says that only a restart helps: the service does not live while it has something to say.
+        """
         self._checks[name] = check
+        if is_vital:
+            self._vital.add(name)
 
     def started(self) -> None:
         """The service serves."""
@@ -45,6 +51,10 @@ class Health:
         """Every check with `ok` or its reason."""
         return {name: check() or OK for name, check in self._checks.items()}
 
+    def vital_states(self) -> dict[str, str]:
+        """Every vital check with `ok` or its reason."""
+        return {name: state for name, state in self.states().items() if name in self._vital}
+
 
 def health_routes(health: Health) -> list[Route]:
     """`/health` and `/health/ready` (send traffic?), `/health/live` (restart?), `/health/startup` (wait longer?)."""
@@ -53,7 +63,7 @@ def health_routes(health: Health) -> list[Route]:
         return _answer(health.states())
 
     async def live(_request: Request) -> JSONResponse:
-        return _answer({})  # that we can answer is the whole check
+        return _answer(health.vital_states())  # that we can answer is most of it
 
     async def startup(_request: Request) -> JSONResponse:
         return _answer({"started": health.states()["started"]})

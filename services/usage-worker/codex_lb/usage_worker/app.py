@@ -8,12 +8,14 @@ from importlib.metadata import version
 
 import anyio
 import httpx
+from starlette.applications import Starlette
 
 from codex_lb.kit.clock import Clock
-from codex_lb.kit.health import Health
+from codex_lb.kit.health import Health, health_routes
+from codex_lb.kit.http_server import HttpServer
 from codex_lb.kit.ids import new_id
 from codex_lb.kit.rpc_channel import open_channel
-from codex_lb.kit.service import Stop
+from codex_lb.kit.service import Service, Stop
 from codex_lb.usage_worker.loop import DRAIN_WITHIN_S, RUNNING_MAX, Loop
 from codex_lb.usage_worker.models import ModelLister
 from codex_lb.usage_worker.settings import WorkerSettings
@@ -84,9 +86,15 @@ class WorkerService:
         """Works until `stop` is set, then drains. Ready at once: the worker waits for control by itself."""
         async with open_worker(self._settings, self._clock) as loop:
             if self._health is not None:
-                self._health.add(self.name, loop.trouble)
+                self._health.add(self.name, loop.trouble, is_vital=True)
             ready()
             await loop.run(stop)
+
+
+def services_of(settings: WorkerSettings, clock: Clock, health: Health) -> list[Service]:
+    """The usage-worker on its own: with the probes' port."""
+    probes = HttpServer(Starlette(routes=health_routes(health)), settings.http_address, name="usage-worker-http")
+    return [probes, WorkerService(settings, clock, health=health)]
 
 
 def open_http() -> httpx.AsyncClient:

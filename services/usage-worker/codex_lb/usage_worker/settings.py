@@ -26,6 +26,12 @@ class WorkerSettings(ServiceSettings):
         default=None, description="What services show one another; not needed over a unix socket."
     )
 
+    worker_http_listen: str = Field(
+        default="127.0.0.1:2458",
+        pattern=r"^\S+:\d+$",
+        description="Where health probes are answered when the usage-worker runs on its own: host:port.",
+    )
+
     upstream_base_url: str = Field(
         default="https://chatgpt.com/backend-api", pattern=URL, description="Upstream, without a /codex suffix."
     )
@@ -52,3 +58,9 @@ class WorkerSettings(ServiceSettings):
         le=45,  # a ticket lives 60 s, and the new pair has to be reported within it
         description="How long a rotation may take; generous, because a rotation is never repeated.",
     )
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """Where health probes are answered."""
+        host, _, port = self.worker_http_listen.rpartition(":")
+        return host.removeprefix("[").removesuffix("]"), int(port)
