@@ -87,6 +87,7 @@ async def test_an_attempt_that_said_nothing_leaves_nothing_behind(wire: Wire, st
     await stream.take(
         segment("response.reasoning_summary_text.delta", item_id="rs_2", output_index=0, summary_index=0, delta="x")
     )
+    await stream.flush()
 
     assert b'"id":"rs_2"' in wire.body
     assert b"rs_1" not in wire.body

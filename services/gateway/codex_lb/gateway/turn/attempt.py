@@ -106,6 +106,7 @@ class HttpAttempt:
             deadline.heard = monotonic()
             for segment in scanner.feed(chunk):
                 await take(segment)
+            await relay.flush()
             if relay.outcome is not None:
                 await self._tail(answer, scanner, relay)
                 return relay.outcome
@@ -119,6 +120,7 @@ class HttpAttempt:
             while chunk := await answer.chunk():
                 for segment in scanner.feed(chunk):
                     await self._context.delivery.take(segment)
+                await self._context.delivery.flush()
 
 
 def readable(body: bytes, content_encoding: str, lease: Lease) -> tuple[bytes, str]:

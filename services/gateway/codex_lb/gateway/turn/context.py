@@ -61,6 +61,10 @@ class Delivery(Protocol):
         """An event of the answer, or a run of them."""
         ...
 
+    async def flush(self) -> None:
+        """Hands over what `take` took; called once for all that upstream sent in one piece."""
+        ...
+
     async def keep_alive(self) -> None:
         """Nothing has been sent for a while."""
         ...

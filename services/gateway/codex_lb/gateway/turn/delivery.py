@@ -43,6 +43,7 @@ class SseDelivery:
         self._fold = Fold()
         self.continues = ""  # the response that the client continued, which upstream was not told of
         self._is_visible = False
+        self._pending: list[bytes] = []
         self.status = 0
         self.bytes_sent = 0
         self.is_ended = False
@@ -83,14 +84,24 @@ class SseDelivery:
 
     async def keep_alive(self) -> None:
         await self._write(CODEX_KEEPALIVE if self._dialect is Dialect.NATIVE else COMMENT_KEEPALIVE)
+        await self.flush()
+
+    async def flush(self) -> None:
+        if self._pending:
+            await self._open()
+            data = b"".join(self._pending) if len(self._pending) > 1 else self._pending[0]
+            self._pending.clear()
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self) -> None:
         await self._open()
         self.is_ended = True
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        data = b"".join(self._pending)
+        self._pending.clear()
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def fail(self, error: GatewayError) -> bool:
-        if not self.status:
+        if not self.status and not self._pending:
             return False
         await self._write(failed_event(code=code_for_stream(error), message=str(error), response_id=""))
         await self.end()
@@ -104,9 +115,8 @@ class SseDelivery:
         return bool(withheld)
 
     async def _write(self, data: bytes) -> None:
-        await self._open()
         self.bytes_sent += len(data)
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._pending.append(data)  # one piece for all that came in one piece: see flush
 
     async def _open(self) -> None:
         if self.status:
@@ -156,6 +166,9 @@ class JsonDelivery:
     def items(self) -> list[bytes]:
         """What was answered, item by item."""
         return self._fold.items()
+
+    async def flush(self) -> None:
+        """One object goes out at its end."""
 
     async def keep_alive(self) -> None:
         """Nothing can be said before the status line of one object."""

@@ -34,6 +34,13 @@ class Relay:
         elif self.outcome is None or isinstance(self.outcome, Completed):
             await self._consider(segment)
 
+    async def flush(self) -> None:
+        """What was taken goes to the client; the time that takes is the client's."""
+        deadline = self._context.deadline
+        deadline.giving_since = deadline.heard
+        await self._context.delivery.flush()
+        deadline.giving_since = None
+
     def learn(self, windows: tuple[quota.WindowSeen, ...]) -> None:
         """What the answer shows of the account's quota."""
         if windows:

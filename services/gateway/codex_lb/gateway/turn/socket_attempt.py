@@ -121,6 +121,7 @@ class SocketAttempt:
             if timings.first_byte_s is None:
                 timings.first_byte_s = context.elapsed()
             await relay.take(segment_of_frame(heard))
+            await relay.flush()
             if relay.outcome is not None:
                 if isinstance(relay.outcome, Completed):
                     self._session.note_response(relay.outcome.response_id)

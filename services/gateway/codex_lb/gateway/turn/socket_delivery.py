@@ -46,6 +46,9 @@ class SocketDelivery:
         for frame in frames_of_segment(segment):
             await self._write(frame)
 
+    async def flush(self) -> None:
+        """Every frame went out on its own."""
+
     async def keep_alive(self) -> None:
         await self._write(KEEPALIVE)
 
