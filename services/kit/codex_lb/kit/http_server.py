@@ -14,13 +14,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from codex_lb.kit.service import Stop, first_of
 from codex_lb.kit.sockets import PortTakenError, bind_tcp
+from codex_lb.kit.websocket_protocol import MESSAGE_BYTES_MAX, WebSocketProtocol
 
 __all__ = ["HttpServer", "PortTakenError", "bind_tcp"]
 
 BACKLOG = 2048  # connections the kernel keeps while we are busy
 KEEP_ALIVE_S = 75  # longer than the 60 s of usual proxies, so that they, not we, close idle connections
 CLOSE_WITHIN_S = 1  # for requests that were cut off, to run their clean-up
-WEBSOCKET_MESSAGE_BYTES_MAX = 128 * 2**20  # a turn with inlined images; clients send it in one message
 
 
 class HttpServer:
@@ -41,7 +41,7 @@ class HttpServer:
     ) -> None:
         """`listen` is (host, port), bound when `run` starts, or a bound socket, which then is ours to close.
 
-        `websockets` lets clients upgrade. It needs the package `wsproto`; without it `run` raises ImportError.
+        `websockets` lets clients upgrade.
         """
         self.name = name
         self._app = app
@@ -86,10 +86,8 @@ class HttpServer:
         return uvicorn.Config(
             self._app,
             http=HttpToolsProtocol,
-            ws="wsproto"
-            if self._websockets
-            else "none",  # of uvicorn's three the one neither deprecated nor at odds with Autobahn
-            ws_max_size=WEBSOCKET_MESSAGE_BYTES_MAX,
+            ws=WebSocketProtocol if self._websockets else "none",
+            ws_max_size=MESSAGE_BYTES_MAX,
             interface="asgi3",
             lifespan="off",  # resources are opened around us, not by the app
             loop="none",
