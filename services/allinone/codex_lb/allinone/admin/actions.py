@@ -36,7 +36,7 @@ def show_status(where: Where, *, as_json: bool) -> None:
         else:
             console().print(status_view(status, now=datetime.now(UTC)))
 
-    _with_admin(where, show)
+    with_admin(where, show)
 
 
 def list_accounts(where: Where, *, as_json: bool) -> None:
@@ -50,9 +50,12 @@ def list_accounts(where: Where, *, as_json: bool) -> None:
             terminal = console()
             terminal.print(accounts_table(found, now=datetime.now(UTC), columns=terminal.width))
         else:
-            console().print("The pool is empty. Import an account: codex-lb admin accounts import ~/.codex/auth.json")
+            console().print(
+                "The pool is empty. Import an account: codex-lb admin accounts import ~/.codex/auth.json, or sign one in:"
+                " codex-lb admin accounts add"
+            )
 
-    _with_admin(where, show)
+    with_admin(where, show)
 
 
 def import_accounts(where: Where, names: Sequence[str], *, is_dry_run: bool, as_json: bool) -> bool:
@@ -65,7 +68,7 @@ def import_accounts(where: Where, names: Sequence[str], *, is_dry_run: bool, as_
             request = pb.ImportAccountsRequest(files=batch, validate_only=is_dry_run)
             rows.extend((await admin.accounts.ImportAccounts(request, timeout=IMPORT_WITHIN_S)).rows)
 
-    _with_admin(where, send)
+    with_admin(where, send)
     if as_json:
         print_json([as_plain(row) for row in rows])
     else:
@@ -110,7 +113,7 @@ def delete(where: Where, names: Sequence[str], *, with_history: bool, is_confirm
             await admin.accounts.DeleteAccount(pb.DeleteAccountRequest(name=account.name, delete_history=with_history))
             console().print(f"{label_of(account)}: deleted")
 
-    _with_admin(where, remove)
+    with_admin(where, remove)
 
 
 def confirm(accounts: Sequence[pb.Account], *, with_history: bool) -> None:
@@ -147,10 +150,12 @@ def _for_each(where: Where, names: Sequence[str] | None, verb: Callable[[Admin, 
         if not chosen:
             console().print("Nothing to do: no account is refused by upstream.")
 
-    _with_admin(where, do)
+    with_admin(where, do)
 
 
-def _with_admin(where: Where, work: Callable[[Admin], Awaitable[None]]) -> None:
+def with_admin(where: Where, work: Callable[[Admin], Awaitable[None]]) -> None:
+    """Does the work with a connection to control; what control says against it is the command's end."""
+
     async def connected() -> None:
         async with open_admin(_address(where)) as admin:
             await work(admin)

@@ -12,7 +12,9 @@ import typer
 
 admin = typer.Typer(help="Look at the pool and run it.", no_args_is_help=True)
 accounts = typer.Typer(help="Accounts of the pool. NAME is an id, an alias or an e-mail.", no_args_is_help=True)
+keys = typer.Typer(help="The key that logins are sealed with.", no_args_is_help=True)
 admin.add_typer(accounts, name="accounts")
+admin.add_typer(keys, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Id, alias or e-mail.", show_default=False)]
@@ -133,3 +135,56 @@ def delete(
     from codex_lb.allinone.admin import actions
 
     actions.delete(context.obj, names, with_history=with_history, is_confirmed=yes)
+
+
+@accounts.command()
+def add(
+    context: typer.Context,
+    *,
+    device: Annotated[bool, typer.Option("--device", help="Sign in by typing a code on any device.")] = False,
+    paste: Annotated[
+        bool, typer.Option("--paste", help="Sign in with a browser elsewhere, and paste the address it ends on.")
+    ] = False,
+    account: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Sign this account in again; any other seat or workspace is refused."),
+    ] = None,
+) -> None:
+    """Sign an account in. Exits 1 when it did not succeed; Ctrl-C calls it off."""
+    from codex_lb.allinone.admin import sign_in
+
+    if device and paste:
+        raise typer.BadParameter("--device needs no address, so there is nothing to paste.")
+    sign_in.add_account(context.obj, is_device=device, is_paste=paste, name=account)
+
+
+@accounts.command()
+def export(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Id, alias or e-mail.", show_default=False)],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to; yours alone.", show_default="standard output"),
+    ] = None,
+) -> None:
+    """Write an account's login as the auth.json of the Codex CLI. It is a secret, and works for one program only."""
+    from codex_lb.allinone.admin import sign_in
+
+    sign_in.export_account(context.obj, name, output)
+
+
+@keys.command("list")
+def list_keys(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Show every key this database was used with, and how far a rotation is. No key itself is ever shown."""
+    from codex_lb.allinone.admin import keys as actions
+
+    actions.list_keys(context.obj, as_json=as_json)
+
+
+@keys.command()
+def rotate(context: typer.Context) -> None:
+    """Add a key, seal everything anew in the background, and retire the old key. Traffic goes on meanwhile."""
+    from codex_lb.allinone.admin import keys as actions
+
+    actions.rotate(context.obj)
