@@ -16,6 +16,7 @@ from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb2
 from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
 from codex_lb.control.app import Control, open_control
 from codex_lb.control.settings import ControlSettings
+from codex_lb.control.usecases.rotate_keys import RETIRED_AFTER_S
 from codex_lb.gateway.app import Gateway, open_gateway
 from codex_lb.gateway.ingress.inline_images import FetchImages
 from codex_lb.gateway.settings import GatewaySettings
@@ -74,6 +75,7 @@ async def start_pair(
     *,
     fetch_images: FetchImages | None = None,
     transport: Literal["auto", "http", "websocket"] = "auto",
+    key_retired_after_s: float = RETIRED_AFTER_S,
     **gateway_settings: object,
 ) -> AsyncIterator[Pair]:
     """Control on a unix socket, the gateway on a free port, both ready."""
@@ -96,7 +98,9 @@ async def start_pair(
         }
     )
     async with (
-        open_control(control_settings, clock, listen=[target], reannounce_grace_s=0) as control,
+        open_control(
+            control_settings, clock, listen=[target], reannounce_grace_s=0, key_retired_after_s=key_retired_after_s
+        ) as control,
         open_gateway(settings, clock, fetch_images=fetch_images) as gateway,
         grpc.aio.insecure_channel(target) as channel,
     ):
