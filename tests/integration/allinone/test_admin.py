@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from codex_lb.api.admin.v1 import account_service_pb2 as pb
 from tests.support.system import System, a_turn, run_program, settings_for
 from tests.support.upstream import Upstream, limit
 
@@ -71,6 +72,40 @@ async def test_an_account_is_paused_resumed_and_deleted_by_its_email(system: Sys
     assert "say --yes" in asked.err
     assert deleted.out == f"{ada.email}: deleted\n"
     assert [account.email for account in await system.all_accounts()] == [alan.email]
+
+
+async def test_what_an_operator_decides_about_an_account_is_set_from_the_terminal(system: System) -> None:
+    [ada] = await system.add("ada")
+
+    done = await system.run(
+        *("admin", "accounts", "set", ada.email, "--alias", "spare"),
+        *("--policy", "burn-first", "--priority", "5", "--stop-at", "80"),
+    )
+    cleared = await system.run("admin", "accounts", "set", "spare", "--stop-at", "100")
+    nothing = await system.run("admin", "accounts", "set", "spare")
+
+    [account] = await system.all_accounts()
+    assert (done.out, cleared.out) == ("spare: active\n", "spare: active\n")
+    assert (account.alias, account.routing_policy, account.priority) == ("spare", pb.ROUTING_POLICY_BURN_FIRST, 5)
+    assert not account.HasField("stop_percent")
+    assert nothing.code == 2
+
+
+async def test_usage_tokens_and_models_are_had_at_once_when_asked_for(system: System) -> None:
+    [ada] = await system.add("ada")
+    await system.models_known()
+    before = await system.account(ada)
+
+    refreshed = await system.run("admin", "accounts", "refresh", ada.email, "--rotate-tokens")
+    synced = await system.run("admin", "models", "sync")
+
+    assert refreshed.out == f"{ada.email}: active\n"
+    assert synced.out == "Asked for the models of: plus.\n"
+    await system.wait_for_account(
+        ada, lambda account: account.refreshed_at.ToNanoseconds() > before.refreshed_at.ToNanoseconds()
+    )
+    assert (await system.upstream.tally("ada")).exchanges == 1
+    assert await system.upstream.violations() == []
 
 
 async def test_all_that_upstream_refused_are_reactivated_and_the_paused_are_not(system: System) -> None:

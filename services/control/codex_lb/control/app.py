@@ -57,6 +57,7 @@ from codex_lb.control.usecases.operate_account import OperateAccount
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Leases, Ledger, Store
+from codex_lb.control.usecases.refresh_now import RefreshNow
 from codex_lb.control.usecases.report_ticket import ReportTicket
 from codex_lb.control.usecases.rotate_keys import RETIRED_AFTER_S, RotateKeys
 from codex_lb.control.usecases.rotations import Rotations
@@ -64,6 +65,7 @@ from codex_lb.control.usecases.settle_leases import SettleLeases
 from codex_lb.control.usecases.start_flow import StartFlow
 from codex_lb.control.usecases.system_status import TellStatus
 from codex_lb.control.usecases.take_rotation import TakeRotation
+from codex_lb.control.usecases.update_account import UpdateAccount
 from codex_lb.control.usecases.view_accounts import ViewAccounts
 from codex_lb.control.usecases.view_flows import ViewFlows
 from codex_lb.control.vault.cipher import FernetVault
@@ -200,6 +202,14 @@ async def open_control(
                     lease_ttl_s=lease_ttl_s,
                 )
                 policy_rpc = PolicyRpc(feed)
+                account_rpc = AccountRpc(
+                    view,
+                    operate,
+                    UpdateAccount(pool, store, clock),
+                    RefreshNow(pool, tickets, rotations, clock),
+                    import_,
+                    delete,
+                )
                 rotate = RotateKeys(
                     pool,
                     store,
@@ -217,7 +227,7 @@ async def open_control(
                             partial(add_GatewayServiceServicer_to_server, gateway_rpc),
                             partial(add_PolicyServiceServicer_to_server, policy_rpc),
                             partial(add_RefreshServiceServicer_to_server, RefreshRpc(claim, report)),
-                            partial(add_AccountServiceServicer_to_server, AccountRpc(view, operate, import_, delete)),
+                            partial(add_AccountServiceServicer_to_server, account_rpc),
                             partial(add_SystemServiceServicer_to_server, SystemRpc(tell)),
                             partial(add_OAuthServiceServicer_to_server, oauth_rpc),
                             partial(add_KeyServiceServicer_to_server, KeyRpc(rotate)),

@@ -27,6 +27,10 @@ class InvalidReportError(ControlError):
     """A ticket's report that cannot be understood; the text names the field."""
 
 
+class InvalidUpdateError(ControlError):
+    """A change that cannot be made; the text names the field."""
+
+
 class InvalidAuthFileError(ControlError):
     """An auth.json that cannot be used; the text names the field."""
 

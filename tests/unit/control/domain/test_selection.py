@@ -9,7 +9,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex_lb.control.domain.account import AccountStatus
+from codex_lb.control.domain.account import AccountStatus, RoutingPolicy
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.selection import Candidate, Choice, Strategy, choose
 from tests.support.clock import NOON
@@ -120,6 +120,48 @@ def test_a_decision_names_the_first_accounts_and_counts_all() -> None:
     decision = _choose(*paused).decision
 
     assert (len(decision.passed_over), decision.passed_over_counts) == (16, {"paused": 100})
+
+
+def test_a_higher_priority_serves_first_and_within_it_what_is_to_be_burnt() -> None:
+    normal, spare = _candidate("normal"), replace(_candidate("spare"), routing_policy=RoutingPolicy.PRESERVE)
+    burn = replace(_candidate("burn"), routing_policy=RoutingPolicy.BURN_FIRST)
+    first = replace(_candidate("first"), priority=1, routing_policy=RoutingPolicy.PRESERVE)
+
+    assert _choose(normal, spare, burn, first).account_id == "first"
+    assert _choose(normal, spare, burn).account_id == "burn"
+    assert _choose(normal, spare).account_id == "normal"
+    assert _choose(spare).account_id == "spare"
+
+
+@given(candidates, st.lists(st.tuples(st.integers(-2, 2), st.sampled_from(RoutingPolicy)), min_size=20), numbers)
+def test_nobody_who_can_serve_is_left_out_for_good_by_rank(
+    given_: list[Candidate], ranks: list[tuple[int, RoutingPolicy]], number: float
+) -> None:
+    ranked = [
+        replace(c, priority=priority, routing_policy=policy)
+        for c, (priority, policy) in zip(given_, ranks, strict=False)
+    ]
+
+    assert (_choose(*ranked, random=number).account_id is None) == (_choose(*given_, random=number).account_id is None)
+
+
+def test_an_account_stops_at_its_threshold_until_the_last_of_its_full_windows_starts_anew() -> None:
+    soon, late = NOON + timedelta(hours=1), NOON + timedelta(days=3)
+    stopped = replace(
+        READY,
+        stop_percent=80.0,
+        short_used_percent=85.0,
+        short_resets_at=soon,
+        long_used_percent=80.0,
+        long_resets_at=late,
+    )
+
+    choice = _choose(stopped)
+
+    assert (choice.account_id, choice.retry_at) == (None, late)
+    assert choice.decision.passed_over_counts == {"stop_threshold": 1}
+    assert _choose(replace(stopped, long_used_percent=0.0)).retry_at == soon
+    assert _choose(replace(stopped, stop_percent=90.0)).account_id == "a"
 
 
 def _candidate(name: str) -> Candidate:

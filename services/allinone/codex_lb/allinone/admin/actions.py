@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import typer
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.text import Text
@@ -99,6 +101,63 @@ def reactivate(where: Where, names: Sequence[str] | None) -> None:
     _for_each(
         where, names, lambda admin, name: admin.accounts.ReactivateAccount(pb.ReactivateAccountRequest(name=name))
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What `admin accounts set` changes; None: nothing."""
+
+    alias: str | None
+    policy: str | None
+    priority: int | None
+    stop_at: float | None  # 100: its windows may be used up
+
+
+def update(where: Where, names: Sequence[str], change: Change) -> None:
+    """`admin accounts set`."""
+    account, paths = pb.Account(), []
+    if change.alias is not None:
+        account.alias = change.alias
+        paths.append("alias")
+    if change.policy is not None:
+        account.routing_policy = pb.RoutingPolicy.Value(f"ROUTING_POLICY_{change.policy.replace('-', '_').upper()}")
+        paths.append("routing_policy")
+    if change.priority is not None:
+        account.priority = change.priority
+        paths.append("priority")
+    if change.stop_at is not None:
+        if change.stop_at < 100:
+            account.stop_percent = change.stop_at
+        paths.append("stop_percent")
+
+    async def verb(admin: Admin, name: str) -> pb.Account:
+        account.name = name
+        return await admin.accounts.UpdateAccount(
+            pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=paths))
+        )
+
+    _for_each(where, names, verb)
+
+
+def refresh(where: Where, names: Sequence[str], *, rotate_tokens: bool) -> None:
+    """`admin accounts refresh`."""
+    _for_each(
+        where,
+        names,
+        lambda admin, name: admin.accounts.RefreshAccount(
+            pb.RefreshAccountRequest(name=name, rotate_tokens=rotate_tokens)
+        ),
+    )
+
+
+def sync_models(where: Where) -> None:
+    """`admin models sync`."""
+
+    async def ask(admin: Admin) -> None:
+        plans = (await admin.accounts.SyncModels(pb.SyncModelsRequest())).plans
+        console().print(f"Asked for the models of: {', '.join(plans)}." if plans else "No account can list models now.")
+
+    _with_admin(where, ask)
 
 
 def delete(where: Where, names: Sequence[str], *, with_history: bool, is_confirmed: bool) -> None:

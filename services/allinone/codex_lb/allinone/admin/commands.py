@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,10 @@ import typer
 
 admin = typer.Typer(help="Look at the pool and run it.", no_args_is_help=True)
 accounts = typer.Typer(help="Accounts of the pool. NAME is an id, an alias or an e-mail.", no_args_is_help=True)
+models = typer.Typer(help="Models that the pool offers.", no_args_is_help=True)
 keys = typer.Typer(help="The key that logins are sealed with.", no_args_is_help=True)
 admin.add_typer(accounts, name="accounts")
+admin.add_typer(models, name="models")
 admin.add_typer(keys, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
@@ -119,6 +122,60 @@ def reactivate(
     if every == bool(names):
         raise typer.BadParameter("Name accounts, or say --all.")
     actions.reactivate(context.obj, None if every else names)
+
+
+class Policy(StrEnum):
+    """How eagerly an account is used."""
+
+    BURN_FIRST = "burn-first"
+    NORMAL = "normal"
+    PRESERVE = "preserve"
+
+
+@accounts.command("set")
+def set_(
+    context: typer.Context,
+    names: Names,
+    *,
+    alias: Annotated[str | None, typer.Option(help="What to call it; an empty one takes the name away.")] = None,
+    policy: Annotated[Policy | None, typer.Option(help="Use it first, as usual, or only when no other can.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(help="Accounts of a higher one serve first.", min=-100, max=100)
+    ] = None,
+    stop_at: Annotated[
+        float | None,
+        typer.Option(metavar="PERCENT", help="Spare it from this share of a window on; 100: never.", min=0.1, max=100),
+    ] = None,
+) -> None:
+    """Change what accounts are called and how eagerly they are used."""
+    from codex_lb.allinone.admin import actions
+
+    if alias is None and policy is None and priority is None and stop_at is None:
+        raise typer.BadParameter("Say what to change: --alias, --policy, --priority or --stop-at.")
+    if alias and len(names) > 1:
+        raise typer.BadParameter("An alias is for one account.")
+    actions.update(context.obj, names, actions.Change(alias, policy.value if policy else None, priority, stop_at))
+
+
+@accounts.command()
+def refresh(
+    context: typer.Context,
+    names: Names,
+    *,
+    rotate_tokens: Annotated[bool, typer.Option("--rotate-tokens", help="Ask the issuer for new tokens too.")] = False,
+) -> None:
+    """Have usage fetched at once."""
+    from codex_lb.allinone.admin import actions
+
+    actions.refresh(context.obj, names, rotate_tokens=rotate_tokens)
+
+
+@models.command("sync")
+def sync_models(context: typer.Context) -> None:
+    """Have the models of every plan listed at once."""
+    from codex_lb.allinone.admin import actions
+
+    actions.sync_models(context.obj)
 
 
 @accounts.command()

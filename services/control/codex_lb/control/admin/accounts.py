@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TypeAlias
 
 import grpc.aio
@@ -9,14 +11,16 @@ import grpc.aio
 from codex_lb.api.admin.v1 import account_service_pb2 as pb
 from codex_lb.api.admin.v1 import account_service_pb2_grpc
 from codex_lb.control.admin.permissions import ruled
-from codex_lb.control.domain.account import AccountStatus
+from codex_lb.control.domain.account import Account, AccountStatus, RoutingPolicy
 from codex_lb.control.domain.evidence import UsageSeen
 from codex_lb.control.domain.ids import AccountId
-from codex_lb.control.errors import InvalidResourceNameError
+from codex_lb.control.errors import InvalidResourceNameError, InvalidUpdateError
 from codex_lb.control.rpcs.instants import wire_instant, wire_seconds
 from codex_lb.control.usecases.delete_account import DeleteAccount
 from codex_lb.control.usecases.import_accounts import AuthFile, ImportAccounts, ImportAction, ImportRow
 from codex_lb.control.usecases.operate_account import OperateAccount
+from codex_lb.control.usecases.refresh_now import RefreshNow
+from codex_lb.control.usecases.update_account import UpdateAccount
 from codex_lb.control.usecases.view_accounts import AccountView, ViewAccounts
 
 COLLECTION = "accounts/"
@@ -30,6 +34,15 @@ STATUS = {
     AccountStatus.REAUTH_REQUIRED: pb.ACCOUNT_STATUS_REAUTH_REQUIRED,
     AccountStatus.DEACTIVATED: pb.ACCOUNT_STATUS_DEACTIVATED,
 }
+ROUTING_POLICY = {
+    pb.ROUTING_POLICY_UNSPECIFIED: RoutingPolicy.NORMAL,
+    pb.ROUTING_POLICY_BURN_FIRST: RoutingPolicy.BURN_FIRST,
+    pb.ROUTING_POLICY_NORMAL: RoutingPolicy.NORMAL,
+    pb.ROUTING_POLICY_PRESERVE: RoutingPolicy.PRESERVE,
+}
+ROUTING_POLICY_WIRE = {policy: number for number, policy in ROUTING_POLICY.items()}
+ALIAS_CHARS_MAX = 100
+PRIORITY_MAX = 100  # either way
 ACTION = {
     ImportAction.CREATE: pb.IMPORT_ACTION_CREATE,
     ImportAction.UPDATE: pb.IMPORT_ACTION_UPDATE,
@@ -43,10 +56,18 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
     """The face of what is done to accounts."""
 
     def __init__(
-        self, view: ViewAccounts, operate: OperateAccount, import_: ImportAccounts, delete: DeleteAccount
+        self,
+        view: ViewAccounts,
+        operate: OperateAccount,
+        update: UpdateAccount,
+        refresh: RefreshNow,
+        import_: ImportAccounts,
+        delete: DeleteAccount,
     ) -> None:
         self._view = view
         self._operate = operate
+        self._update = update
+        self._refresh = refresh
         self._import = import_
         self._delete = delete
 
@@ -91,6 +112,28 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         return account(self._view.view(await self._operate.reactivate(account_id(request.name))))
 
     @ruled(SERVICE)
+    async def UpdateAccount(self, request: pb.UpdateAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+        """The account, changed."""
+        wanted = request.account
+        member = await self._update(
+            account_id(wanted.name),
+            lambda known: updated(known, wanted, request.update_mask.paths),
+            etag=wanted.etag,
+        )
+        return account(self._view.view(member))
+
+    @ruled(SERVICE)
+    async def RefreshAccount(self, request: pb.RefreshAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+        """The account as it stands; what the worker finds shows a moment later."""
+        member = await self._refresh.account(account_id(request.name), rotate_tokens=request.rotate_tokens)
+        return account(self._view.view(member))
+
+    @ruled(SERVICE)
+    async def SyncModels(self, _request: pb.SyncModelsRequest, _: Context) -> pb.SyncModelsResponse:  # noqa: N802
+        """The plans that will be listed."""
+        return pb.SyncModelsResponse(plans=await self._refresh.models())
+
+    @ruled(SERVICE)
     async def DeleteAccount(self, request: pb.DeleteAccountRequest, _: Context) -> pb.DeleteAccountResponse:  # noqa: N802
         """Nothing: it is gone."""
         await self._delete(account_id(request.name), with_history=request.delete_history)
@@ -111,6 +154,34 @@ def account_id(name: str) -> AccountId:
     return AccountId(found)
 
 
+def updated(known: Account, wanted: pb.Account, paths: Iterable[str]) -> Account:
+    """The account with the fields of these paths as wanted. Raises InvalidUpdateError."""
+    for path in paths:
+        match path:
+            case "alias":
+                known = replace(known, alias=alias(wanted.alias))
+            case "routing_policy" if wanted.routing_policy in ROUTING_POLICY:
+                known = replace(known, routing_policy=ROUTING_POLICY[wanted.routing_policy])
+            case "priority" if abs(wanted.priority) <= PRIORITY_MAX:
+                known = replace(known, priority=wanted.priority)
+            case "stop_percent" if not wanted.HasField("stop_percent"):
+                known = replace(known, stop_percent=None)
+            case "stop_percent" if 0 < wanted.stop_percent <= 100:
+                known = replace(known, stop_percent=wanted.stop_percent)
+            case "priority" | "routing_policy" | "stop_percent":
+                raise InvalidUpdateError(f"account.{path} is out of range.")
+            case _:
+                raise InvalidUpdateError(f"update_mask: {path[:ALIAS_CHARS_MAX]} is no field that can be changed.")
+    return known
+
+
+def alias(given: str) -> str:
+    """An alias as it is kept. Raises InvalidUpdateError."""
+    if len(given) > ALIAS_CHARS_MAX or not given.isprintable():
+        raise InvalidUpdateError(f"account.alias must be at most {ALIAS_CHARS_MAX} printable characters.")
+    return given.strip()
+
+
 def account(view: AccountView) -> pb.Account:
     """An account; without a name when it does not exist yet."""
     known, standing = view.account, view.standing
@@ -129,6 +200,10 @@ def account(view: AccountView) -> pb.Account:
         access_token_expires_at=wire_instant(known.access_expires_at),
         streams_in_use=view.streams_in_use,
         etag=known.etag if known.account_id else "",
+        routing_policy=ROUTING_POLICY_WIRE[known.routing_policy],
+        priority=known.priority,
+        stop_percent=known.stop_percent,
+        refreshed_at=wire_instant(known.refreshed_at),
     )
 
 

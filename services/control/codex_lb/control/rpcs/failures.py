@@ -30,6 +30,7 @@ REASONS: Mapping[type[errors.ControlError], reasons.ErrorReason.ValueType] = {
     errors.MigrationError: reasons.ERROR_REASON_INTERNAL,
     errors.WrongKeyError: reasons.ERROR_REASON_INTERNAL,
     errors.InvalidPageTokenError: reasons.ERROR_REASON_INVALID_ARGUMENT,
+    errors.InvalidUpdateError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.InvalidReportError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.InvalidResourceNameError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.StaleEpochError: reasons.ERROR_REASON_STALE_EPOCH,

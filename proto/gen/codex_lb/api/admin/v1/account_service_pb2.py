@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from codex_lb.api.admin.v1 import options_pb2 as codex__lb_dot_api_dot_admin_dot_v1_dot_options__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+codex_lb/api/admin/v1/account_service.proto\x12\x15\x63odex_lb.api.admin.v1\x1a#codex_lb/api/admin/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x03\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x34\n\x06status\x18\x04 \x01(\x0e\x32$.codex_lb.api.admin.v1.AccountStatus\x12\x15\n\rstatus_reason\x18\x05 \x01(\t\x12\x30\n\x0cstatus_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07windows\x18\x07 \x03(\x0b\x32$.codex_lb.api.admin.v1.AccountWindow\x12\x14\n\x0cworkspace_id\x18\x08 \x01(\t\x12\r\n\x05\x61lias\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11usage_observed_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x17\x61\x63\x63\x65ss_token_expires_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0estreams_in_use\x18\r \x01(\r\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\"\x8f\x01\n\rAccountWindow\x12\x0e\n\x06window\x18\x01 \x01(\t\x12\x14\n\x0cused_percent\x18\x02 \x01(\x01\x12)\n\x06length\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\tresets_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x15ImportAccountsRequest\x12.\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1f.codex_lb.api.admin.v1.AuthFile\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"1\n\x08\x41uthFile\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"H\n\x16ImportAccountsResponse\x12.\n\x04rows\x18\x01 \x03(\x0b\x32 .codex_lb.api.admin.v1.ImportRow\"\x98\x01\n\tImportRow\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x33\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32#.codex_lb.api.admin.v1.ImportAction\x12/\n\x07\x61\x63\x63ount\x18\x03 \x01(\x0b\x32\x1e.codex_lb.api.admin.v1.Account\x12\x0f\n\x07problem\x18\x04 \x01(\t\"!\n\x11GetAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"u\n\x14ListAccountsResponse\x12\x30\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1e.codex_lb.api.admin.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"#\n\x13PauseAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14ResumeAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"(\n\x18ReactivateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x14\x44\x65leteAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65lete_history\x18\x02 \x01(\x08\"\x17\n\x15\x44\x65leteAccountResponse*\xed\x01\n\rAccountStatus\x12\x1e\n\x1a\x41\x43\x43OUNT_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41\x43\x43OUNT_STATUS_ACTIVE\x10\x01\x12\x1f\n\x1b\x41\x43\x43OUNT_STATUS_RATE_LIMITED\x10\x02\x12!\n\x1d\x41\x43\x43OUNT_STATUS_QUOTA_EXCEEDED\x10\x03\x12\x19\n\x15\x41\x43\x43OUNT_STATUS_PAUSED\x10\x04\x12\"\n\x1e\x41\x43\x43OUNT_STATUS_REAUTH_REQUIRED\x10\x05\x12\x1e\n\x1a\x41\x43\x43OUNT_STATUS_DEACTIVATED\x10\x06*{\n\x0cImportAction\x12\x1d\n\x19IMPORT_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14IMPORT_ACTION_CREATE\x10\x01\x12\x18\n\x14IMPORT_ACTION_UPDATE\x10\x02\x12\x18\n\x14IMPORT_ACTION_REJECT\x10\x03\x32\x92\x06\n\x0e\x41\x63\x63ountService\x12w\n\x0eImportAccounts\x12,.codex_lb.api.admin.v1.ImportAccountsRequest\x1a-.codex_lb.api.admin.v1.ImportAccountsResponse\"\x08\x9a\xdb\x18\x04\x08\x03\x10\x03\x12`\n\nGetAccount\x12(.codex_lb.api.admin.v1.GetAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x01\x10\x01\x12q\n\x0cListAccounts\x12*.codex_lb.api.admin.v1.ListAccountsRequest\x1a+.codex_lb.api.admin.v1.ListAccountsResponse\"\x08\x9a\xdb\x18\x04\x08\x01\x10\x01\x12\x64\n\x0cPauseAccount\x12*.codex_lb.api.admin.v1.PauseAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12\x66\n\rResumeAccount\x12+.codex_lb.api.admin.v1.ResumeAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12n\n\x11ReactivateAccount\x12/.codex_lb.api.admin.v1.ReactivateAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12t\n\rDeleteAccount\x12+.codex_lb.api.admin.v1.DeleteAccountRequest\x1a,.codex_lb.api.admin.v1.DeleteAccountResponse\"\x08\x9a\xdb\x18\x04\x08\x03\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+codex_lb/api/admin/v1/account_service.proto\x12\x15\x63odex_lb.api.admin.v1\x1a#codex_lb/api/admin/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x05\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x34\n\x06status\x18\x04 \x01(\x0e\x32$.codex_lb.api.admin.v1.AccountStatus\x12\x15\n\rstatus_reason\x18\x05 \x01(\t\x12\x30\n\x0cstatus_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07windows\x18\x07 \x03(\x0b\x32$.codex_lb.api.admin.v1.AccountWindow\x12\x14\n\x0cworkspace_id\x18\x08 \x01(\t\x12\r\n\x05\x61lias\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11usage_observed_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x17\x61\x63\x63\x65ss_token_expires_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0estreams_in_use\x18\r \x01(\r\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\x12<\n\x0erouting_policy\x18\x0f \x01(\x0e\x32$.codex_lb.api.admin.v1.RoutingPolicy\x12\x10\n\x08priority\x18\x10 \x01(\x05\x12\x19\n\x0cstop_percent\x18\x11 \x01(\x01H\x00\x88\x01\x01\x12\x30\n\x0crefreshed_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0f\n\r_stop_percent\"\x8f\x01\n\rAccountWindow\x12\x0e\n\x06window\x18\x01 \x01(\t\x12\x14\n\x0cused_percent\x18\x02 \x01(\x01\x12)\n\x06length\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\tresets_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x15ImportAccountsRequest\x12.\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1f.codex_lb.api.admin.v1.AuthFile\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"1\n\x08\x41uthFile\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"H\n\x16ImportAccountsResponse\x12.\n\x04rows\x18\x01 \x03(\x0b\x32 .codex_lb.api.admin.v1.ImportRow\"\x98\x01\n\tImportRow\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x33\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32#.codex_lb.api.admin.v1.ImportAction\x12/\n\x07\x61\x63\x63ount\x18\x03 \x01(\x0b\x32\x1e.codex_lb.api.admin.v1.Account\x12\x0f\n\x07problem\x18\x04 \x01(\t\"!\n\x11GetAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"u\n\x14ListAccountsResponse\x12\x30\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1e.codex_lb.api.admin.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"#\n\x13PauseAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14ResumeAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"(\n\x18ReactivateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"x\n\x14UpdateAccountRequest\x12/\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1e.codex_lb.api.admin.v1.Account\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"<\n\x15RefreshAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rrotate_tokens\x18\x02 \x01(\x08\"\x13\n\x11SyncModelsRequest\"#\n\x12SyncModelsResponse\x12\r\n\x05plans\x18\x01 \x03(\t\"<\n\x14\x44\x65leteAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65lete_history\x18\x02 \x01(\x08\"\x17\n\x15\x44\x65leteAccountResponse*\xed\x01\n\rAccountStatus\x12\x1e\n\x1a\x41\x43\x43OUNT_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41\x43\x43OUNT_STATUS_ACTIVE\x10\x01\x12\x1f\n\x1b\x41\x43\x43OUNT_STATUS_RATE_LIMITED\x10\x02\x12!\n\x1d\x41\x43\x43OUNT_STATUS_QUOTA_EXCEEDED\x10\x03\x12\x19\n\x15\x41\x43\x43OUNT_STATUS_PAUSED\x10\x04\x12\"\n\x1e\x41\x43\x43OUNT_STATUS_REAUTH_REQUIRED\x10\x05\x12\x1e\n\x1a\x41\x43\x43OUNT_STATUS_DEACTIVATED\x10\x06*\x86\x01\n\rRoutingPolicy\x12\x1e\n\x1aROUTING_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n\x19ROUTING_POLICY_BURN_FIRST\x10\x01\x12\x19\n\x15ROUTING_POLICY_NORMAL\x10\x02\x12\x1b\n\x17ROUTING_POLICY_PRESERVE\x10\x03*{\n\x0cImportAction\x12\x1d\n\x19IMPORT_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14IMPORT_ACTION_CREATE\x10\x01\x12\x18\n\x14IMPORT_ACTION_UPDATE\x10\x02\x12\x18\n\x14IMPORT_ACTION_REJECT\x10\x03\x32\xd1\x08\n\x0e\x41\x63\x63ountService\x12w\n\x0eImportAccounts\x12,.codex_lb.api.admin.v1.ImportAccountsRequest\x1a-.codex_lb.api.admin.v1.ImportAccountsResponse\"\x08\x9a\xdb\x18\x04\x08\x03\x10\x03\x12`\n\nGetAccount\x12(.codex_lb.api.admin.v1.GetAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x01\x10\x01\x12q\n\x0cListAccounts\x12*.codex_lb.api.admin.v1.ListAccountsRequest\x1a+.codex_lb.api.admin.v1.ListAccountsResponse\"\x08\x9a\xdb\x18\x04\x08\x01\x10\x01\x12\x64\n\x0cPauseAccount\x12*.codex_lb.api.admin.v1.PauseAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12\x66\n\rResumeAccount\x12+.codex_lb.api.admin.v1.ResumeAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12n\n\x11ReactivateAccount\x12/.codex_lb.api.admin.v1.ReactivateAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12\x66\n\rUpdateAccount\x12+.codex_lb.api.admin.v1.UpdateAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12h\n\x0eRefreshAccount\x12,.codex_lb.api.admin.v1.RefreshAccountRequest\x1a\x1e.codex_lb.api.admin.v1.Account\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12k\n\nSyncModels\x12(.codex_lb.api.admin.v1.SyncModelsRequest\x1a).codex_lb.api.admin.v1.SyncModelsResponse\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12t\n\rDeleteAccount\x12+.codex_lb.api.admin.v1.DeleteAccountRequest\x1a,.codex_lb.api.admin.v1.DeleteAccountResponse\"\x08\x9a\xdb\x18\x04\x08\x03\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,40 +47,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTSERVICE'].methods_by_name['ResumeAccount']._serialized_options = b'\232\333\030\004\010\002\020\002'
   _globals['_ACCOUNTSERVICE'].methods_by_name['ReactivateAccount']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['ReactivateAccount']._serialized_options = b'\232\333\030\004\010\002\020\002'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['UpdateAccount']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['UpdateAccount']._serialized_options = b'\232\333\030\004\010\002\020\002'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['RefreshAccount']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['RefreshAccount']._serialized_options = b'\232\333\030\004\010\002\020\002'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['SyncModels']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['SyncModels']._serialized_options = b'\232\333\030\004\010\002\020\002'
   _globals['_ACCOUNTSERVICE'].methods_by_name['DeleteAccount']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['DeleteAccount']._serialized_options = b'\232\333\030\004\010\003\020\002'
-  _globals['_ACCOUNTSTATUS']._serialized_start=1591
-  _globals['_ACCOUNTSTATUS']._serialized_end=1828
-  _globals['_IMPORTACTION']._serialized_start=1830
-  _globals['_IMPORTACTION']._serialized_end=1953
-  _globals['_ACCOUNT']._serialized_start=173
-  _globals['_ACCOUNT']._serialized_end=646
-  _globals['_ACCOUNTWINDOW']._serialized_start=649
-  _globals['_ACCOUNTWINDOW']._serialized_end=792
-  _globals['_IMPORTACCOUNTSREQUEST']._serialized_start=794
-  _globals['_IMPORTACCOUNTSREQUEST']._serialized_end=888
-  _globals['_AUTHFILE']._serialized_start=890
-  _globals['_AUTHFILE']._serialized_end=939
-  _globals['_IMPORTACCOUNTSRESPONSE']._serialized_start=941
-  _globals['_IMPORTACCOUNTSRESPONSE']._serialized_end=1013
-  _globals['_IMPORTROW']._serialized_start=1016
-  _globals['_IMPORTROW']._serialized_end=1168
-  _globals['_GETACCOUNTREQUEST']._serialized_start=1170
-  _globals['_GETACCOUNTREQUEST']._serialized_end=1203
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1205
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1265
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1267
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1384
-  _globals['_PAUSEACCOUNTREQUEST']._serialized_start=1386
-  _globals['_PAUSEACCOUNTREQUEST']._serialized_end=1421
-  _globals['_RESUMEACCOUNTREQUEST']._serialized_start=1423
-  _globals['_RESUMEACCOUNTREQUEST']._serialized_end=1459
-  _globals['_REACTIVATEACCOUNTREQUEST']._serialized_start=1461
-  _globals['_REACTIVATEACCOUNTREQUEST']._serialized_end=1501
-  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1503
-  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1563
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1565
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1588
-  _globals['_ACCOUNTSERVICE']._serialized_start=1956
-  _globals['_ACCOUNTSERVICE']._serialized_end=2742
+  _globals['_ACCOUNTSTATUS']._serialized_start=2041
+  _globals['_ACCOUNTSTATUS']._serialized_end=2278
+  _globals['_ROUTINGPOLICY']._serialized_start=2281
+  _globals['_ROUTINGPOLICY']._serialized_end=2415
+  _globals['_IMPORTACTION']._serialized_start=2417
+  _globals['_IMPORTACTION']._serialized_end=2540
+  _globals['_ACCOUNT']._serialized_start=207
+  _globals['_ACCOUNT']._serialized_end=854
+  _globals['_ACCOUNTWINDOW']._serialized_start=857
+  _globals['_ACCOUNTWINDOW']._serialized_end=1000
+  _globals['_IMPORTACCOUNTSREQUEST']._serialized_start=1002
+  _globals['_IMPORTACCOUNTSREQUEST']._serialized_end=1096
+  _globals['_AUTHFILE']._serialized_start=1098
+  _globals['_AUTHFILE']._serialized_end=1147
+  _globals['_IMPORTACCOUNTSRESPONSE']._serialized_start=1149
+  _globals['_IMPORTACCOUNTSRESPONSE']._serialized_end=1221
+  _globals['_IMPORTROW']._serialized_start=1224
+  _globals['_IMPORTROW']._serialized_end=1376
+  _globals['_GETACCOUNTREQUEST']._serialized_start=1378
+  _globals['_GETACCOUNTREQUEST']._serialized_end=1411
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1413
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1473
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1475
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1592
+  _globals['_PAUSEACCOUNTREQUEST']._serialized_start=1594
+  _globals['_PAUSEACCOUNTREQUEST']._serialized_end=1629
+  _globals['_RESUMEACCOUNTREQUEST']._serialized_start=1631
+  _globals['_RESUMEACCOUNTREQUEST']._serialized_end=1667
+  _globals['_REACTIVATEACCOUNTREQUEST']._serialized_start=1669
+  _globals['_REACTIVATEACCOUNTREQUEST']._serialized_end=1709
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=1711
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1831
+  _globals['_REFRESHACCOUNTREQUEST']._serialized_start=1833
+  _globals['_REFRESHACCOUNTREQUEST']._serialized_end=1893
+  _globals['_SYNCMODELSREQUEST']._serialized_start=1895
+  _globals['_SYNCMODELSREQUEST']._serialized_end=1914
+  _globals['_SYNCMODELSRESPONSE']._serialized_start=1916
+  _globals['_SYNCMODELSRESPONSE']._serialized_end=1951
+  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1953
+  _globals['_DELETEACCOUNTREQUEST']._serialized_end=2013
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=2015
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=2038
+  _globals['_ACCOUNTSERVICE']._serialized_start=2543
+  _globals['_ACCOUNTSERVICE']._serialized_end=3648
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ The pool's accounts, for people and automation."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -61,6 +62,34 @@ ACCOUNT_STATUS_DEACTIVATED: AccountStatus.ValueType  # 6
 """Upstream closed the account."""
 Global___AccountStatus: _TypeAlias = AccountStatus  # noqa: Y015
 
+class _RoutingPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoutingPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RoutingPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROUTING_POLICY_UNSPECIFIED: _RoutingPolicy.ValueType  # 0
+    """Never sent; in a request the same as normal."""
+    ROUTING_POLICY_BURN_FIRST: _RoutingPolicy.ValueType  # 1
+    """While it can serve, others are spared."""
+    ROUTING_POLICY_NORMAL: _RoutingPolicy.ValueType  # 2
+    """By the strategy."""
+    ROUTING_POLICY_PRESERVE: _RoutingPolicy.ValueType  # 3
+    """Only when no other can serve."""
+
+class RoutingPolicy(_RoutingPolicy, metaclass=_RoutingPolicyEnumTypeWrapper):
+    """How eagerly an account is used, among those of the same priority."""
+
+ROUTING_POLICY_UNSPECIFIED: RoutingPolicy.ValueType  # 0
+"""Never sent; in a request the same as normal."""
+ROUTING_POLICY_BURN_FIRST: RoutingPolicy.ValueType  # 1
+"""While it can serve, others are spared."""
+ROUTING_POLICY_NORMAL: RoutingPolicy.ValueType  # 2
+"""By the strategy."""
+ROUTING_POLICY_PRESERVE: RoutingPolicy.ValueType  # 3
+"""Only when no other can serve."""
+Global___RoutingPolicy: _TypeAlias = RoutingPolicy  # noqa: Y015
+
 class _ImportAction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -109,6 +138,10 @@ class Account(_message.Message):
     ACCESS_TOKEN_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     STREAMS_IN_USE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ROUTING_POLICY_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    STOP_PERCENT_FIELD_NUMBER: _builtins.int
+    REFRESHED_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "accounts/{account_id}"."""
     email: _builtins.str
@@ -127,6 +160,12 @@ class Account(_message.Message):
     """Turns running on it."""
     etag: _builtins.str
     """Changes with every change of the account."""
+    routing_policy: Global___RoutingPolicy.ValueType
+    """How eagerly it is used. May be updated."""
+    priority: _builtins.int
+    """Accounts of a higher priority serve first; -100 to 100. May be updated."""
+    stop_percent: _builtins.float
+    """Share of any window, in percent, from which on it is spared; absent: its windows may be used up. May be updated."""
     @_builtins.property
     def status_until(self) -> _timestamp_pb2.Timestamp:
         """When the status ends by itself, if that is known."""
@@ -147,6 +186,10 @@ class Account(_message.Message):
     def access_token_expires_at(self) -> _timestamp_pb2.Timestamp:
         """When its access token ends."""
 
+    @_builtins.property
+    def refreshed_at(self) -> _timestamp_pb2.Timestamp:
+        """When its tokens were issued."""
+
     def __init__(
         self,
         *,
@@ -164,12 +207,18 @@ class Account(_message.Message):
         access_token_expires_at: _timestamp_pb2.Timestamp | None = ...,
         streams_in_use: _builtins.int = ...,
         etag: _builtins.str = ...,
+        routing_policy: Global___RoutingPolicy.ValueType = ...,
+        priority: _builtins.int = ...,
+        stop_percent: _builtins.float | None = ...,
+        refreshed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["access_token_expires_at", b"access_token_expires_at", "created_at", b"created_at", "status_until", b"status_until", "usage_observed_at", b"usage_observed_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stop_percent", b"_stop_percent", "access_token_expires_at", b"access_token_expires_at", "created_at", b"created_at", "refreshed_at", b"refreshed_at", "status_until", b"status_until", "stop_percent", b"stop_percent", "usage_observed_at", b"usage_observed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token_expires_at", b"access_token_expires_at", "alias", b"alias", "created_at", b"created_at", "email", b"email", "etag", b"etag", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason", "status_until", b"status_until", "streams_in_use", b"streams_in_use", "usage_observed_at", b"usage_observed_at", "windows", b"windows", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_percent", b"_stop_percent", "access_token_expires_at", b"access_token_expires_at", "alias", b"alias", "created_at", b"created_at", "email", b"email", "etag", b"etag", "name", b"name", "plan", b"plan", "priority", b"priority", "refreshed_at", b"refreshed_at", "routing_policy", b"routing_policy", "status", b"status", "status_reason", b"status_reason", "status_until", b"status_until", "stop_percent", b"stop_percent", "streams_in_use", b"streams_in_use", "usage_observed_at", b"usage_observed_at", "windows", b"windows", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__stop_percent: _TypeAlias = _typing.Literal["stop_percent"]  # noqa: Y015
+    _WhichOneofArgType__stop_percent: _TypeAlias = _typing.Literal["_stop_percent", b"_stop_percent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_percent) -> _WhichOneofReturnType__stop_percent | None: ...
 
 Global___Account: _TypeAlias = Account  # noqa: Y015
 
@@ -470,6 +519,103 @@ class ReactivateAccountRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReactivateAccountRequest: _TypeAlias = ReactivateAccountRequest  # noqa: Y015
+
+@_typing.final
+class UpdateAccountRequest(_message.Message):
+    """UpdateAccountRequest holds what is to be changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> Global___Account:
+        """The account by its name; of its fields those count that the mask names. An etag that is set must be the present one."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields: alias, routing_policy, priority, stop_percent. A field that is named and not set is cleared."""
+
+    def __init__(
+        self,
+        *,
+        account: Global___Account | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAccountRequest: _TypeAlias = UpdateAccountRequest  # noqa: Y015
+
+@_typing.final
+class RefreshAccountRequest(_message.Message):
+    """RefreshAccountRequest names an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROTATE_TOKENS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name."""
+    rotate_tokens: _builtins.bool
+    """Rotate its tokens too."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        rotate_tokens: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "rotate_tokens", b"rotate_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefreshAccountRequest: _TypeAlias = RefreshAccountRequest  # noqa: Y015
+
+@_typing.final
+class SyncModelsRequest(_message.Message):
+    """SyncModelsRequest asks for every plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncModelsRequest: _TypeAlias = SyncModelsRequest  # noqa: Y015
+
+@_typing.final
+class SyncModelsResponse(_message.Message):
+    """SyncModelsResponse says what was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Plans whose models will be listed."""
+
+    def __init__(
+        self,
+        *,
+        plans: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plans", b"plans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncModelsResponse: _TypeAlias = SyncModelsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteAccountRequest(_message.Message):

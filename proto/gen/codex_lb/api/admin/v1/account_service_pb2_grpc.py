@@ -65,6 +65,21 @@ class AccountServiceStub:
                 request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.ReactivateAccountRequest.SerializeToString,
                 response_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.FromString,
                 _registered_method=True)
+        self.UpdateAccount = channel.unary_unary(
+                '/codex_lb.api.admin.v1.AccountService/UpdateAccount',
+                request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.UpdateAccountRequest.SerializeToString,
+                response_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.FromString,
+                _registered_method=True)
+        self.RefreshAccount = channel.unary_unary(
+                '/codex_lb.api.admin.v1.AccountService/RefreshAccount',
+                request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.RefreshAccountRequest.SerializeToString,
+                response_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.FromString,
+                _registered_method=True)
+        self.SyncModels = channel.unary_unary(
+                '/codex_lb.api.admin.v1.AccountService/SyncModels',
+                request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.SyncModelsRequest.SerializeToString,
+                response_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.SyncModelsResponse.FromString,
+                _registered_method=True)
         self.DeleteAccount = channel.unary_unary(
                 '/codex_lb.api.admin.v1.AccountService/DeleteAccount',
                 request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.DeleteAccountRequest.SerializeToString,
@@ -118,6 +133,27 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateAccount(self, request, context):
+        """UpdateAccount changes what an operator decides about an account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefreshAccount(self, request, context):
+        """RefreshAccount has a worker fetch the account's usage at once, and rotate its tokens if asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SyncModels(self, request, context):
+        """SyncModels has a worker list the models of every plan at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteAccount(self, request, context):
         """DeleteAccount removes an account and its login for good.
         """
@@ -157,6 +193,21 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ReactivateAccount,
                     request_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.ReactivateAccountRequest.FromString,
                     response_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.SerializeToString,
+            ),
+            'UpdateAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAccount,
+                    request_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.UpdateAccountRequest.FromString,
+                    response_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.SerializeToString,
+            ),
+            'RefreshAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshAccount,
+                    request_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.RefreshAccountRequest.FromString,
+                    response_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.SerializeToString,
+            ),
+            'SyncModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.SyncModels,
+                    request_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.SyncModelsRequest.FromString,
+                    response_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.SyncModelsResponse.SerializeToString,
             ),
             'DeleteAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAccount,
@@ -327,6 +378,87 @@ class AccountService:
             '/codex_lb.api.admin.v1.AccountService/ReactivateAccount',
             codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.ReactivateAccountRequest.SerializeToString,
             codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/codex_lb.api.admin.v1.AccountService/UpdateAccount',
+            codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.UpdateAccountRequest.SerializeToString,
+            codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/codex_lb.api.admin.v1.AccountService/RefreshAccount',
+            codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.RefreshAccountRequest.SerializeToString,
+            codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SyncModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/codex_lb.api.admin.v1.AccountService/SyncModels',
+            codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.SyncModelsRequest.SerializeToString,
+            codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.SyncModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,12 @@ class AccountServiceStub:
     """ResumeAccount puts a paused account back."""
     ReactivateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ReactivateAccountRequest, _account_service_pb2.Account]
     """ReactivateAccount lifts what upstream's refusals imposed, so that the account is offered again at once."""
+    UpdateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.Account]
+    """UpdateAccount changes what an operator decides about an account."""
+    RefreshAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RefreshAccountRequest, _account_service_pb2.Account]
+    """RefreshAccount has a worker fetch the account's usage at once, and rotate its tokens if asked."""
+    SyncModels: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SyncModelsRequest, _account_service_pb2.SyncModelsResponse]
+    """SyncModels has a worker list the models of every plan at once."""
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.DeleteAccountRequest, _account_service_pb2.DeleteAccountResponse]
     """DeleteAccount removes an account and its login for good."""
 
@@ -65,6 +71,12 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """ResumeAccount puts a paused account back."""
     ReactivateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ReactivateAccountRequest, _account_service_pb2.Account]  # type: ignore[assignment]
     """ReactivateAccount lifts what upstream's refusals imposed, so that the account is offered again at once."""
+    UpdateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.Account]  # type: ignore[assignment]
+    """UpdateAccount changes what an operator decides about an account."""
+    RefreshAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RefreshAccountRequest, _account_service_pb2.Account]  # type: ignore[assignment]
+    """RefreshAccount has a worker fetch the account's usage at once, and rotate its tokens if asked."""
+    SyncModels: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SyncModelsRequest, _account_service_pb2.SyncModelsResponse]  # type: ignore[assignment]
+    """SyncModels has a worker list the models of every plan at once."""
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.DeleteAccountRequest, _account_service_pb2.DeleteAccountResponse]  # type: ignore[assignment]
     """DeleteAccount removes an account and its login for good."""
 
@@ -118,6 +130,30 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.Account, _abc.Awaitable[_account_service_pb2.Account]]:
         """ReactivateAccount lifts what upstream's refusals imposed, so that the account is offered again at once."""
+
+    @_abc_1.abstractmethod
+    def UpdateAccount(
+        self,
+        request: _account_service_pb2.UpdateAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.Account, _abc.Awaitable[_account_service_pb2.Account]]:
+        """UpdateAccount changes what an operator decides about an account."""
+
+    @_abc_1.abstractmethod
+    def RefreshAccount(
+        self,
+        request: _account_service_pb2.RefreshAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.Account, _abc.Awaitable[_account_service_pb2.Account]]:
+        """RefreshAccount has a worker fetch the account's usage at once, and rotate its tokens if asked."""
+
+    @_abc_1.abstractmethod
+    def SyncModels(
+        self,
+        request: _account_service_pb2.SyncModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.SyncModelsResponse, _abc.Awaitable[_account_service_pb2.SyncModelsResponse]]:
+        """SyncModels has a worker list the models of every plan at once."""
 
     @_abc_1.abstractmethod
     def DeleteAccount(
