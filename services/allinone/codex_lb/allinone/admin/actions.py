@@ -157,7 +157,7 @@ def sync_models(where: Where) -> None:
         plans = (await admin.accounts.SyncModels(pb.SyncModelsRequest())).plans
         console().print(f"Asked for the models of: {', '.join(plans)}." if plans else "No account can list models now.")
 
-    _with_admin(where, ask)
+    with_admin(where, ask)
 
 
 def delete(where: Where, names: Sequence[str], *, with_history: bool, is_confirmed: bool) -> None:
