@@ -14,10 +14,10 @@ from google.protobuf.message import Message
 from rich.text import Text
 
 from codex_lb.allinone.admin.client import IMPORT_BYTES_MAX, IMPORT_WITHIN_S, Address, Admin, local, open_admin, remote
-from codex_lb.allinone.admin.commands import Where
 from codex_lb.allinone.admin.files import batches, read_files
 from codex_lb.allinone.admin.names import id_of, label_of, resolve
 from codex_lb.allinone.admin.tables import accounts_table, import_table, status_name, status_view, words
+from codex_lb.allinone.admin.where import Where
 from codex_lb.allinone.process import run_once
 from codex_lb.allinone.settings import AdminSettings
 from codex_lb.allinone.terminal import console

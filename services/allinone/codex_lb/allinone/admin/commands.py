@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from codex_lb.allinone.admin.where import Where
 
 admin = typer.Typer(help="Look at the pool and run it.", no_args_is_help=True)
 accounts = typer.Typer(help="Accounts of the pool. NAME is an id, an alias or an e-mail.", no_args_is_help=True)
@@ -21,16 +22,6 @@ admin.add_typer(keys, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Id, alias or e-mail.", show_default=False)]
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """The options that say where control is."""
-
-    data_dir: Path | None
-    server: str | None
-    token: str | None
-    tls_ca: Path | None
 
 
 @admin.callback()

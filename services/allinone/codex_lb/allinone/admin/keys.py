@@ -12,8 +12,8 @@ from rich.text import Text
 
 from codex_lb.allinone.admin.actions import as_plain, print_json, with_admin
 from codex_lb.allinone.admin.client import Admin
-from codex_lb.allinone.admin.commands import Where
 from codex_lb.allinone.admin.tables import moment, span
+from codex_lb.allinone.admin.where import Where
 from codex_lb.allinone.terminal import console
 from codex_lb.api.admin.v1 import key_service_pb2 as pb
 

@@ -16,8 +16,8 @@ import grpc.aio
 
 from codex_lb.allinone.admin.actions import with_admin
 from codex_lb.allinone.admin.client import Admin
-from codex_lb.allinone.admin.commands import Where
 from codex_lb.allinone.admin.names import label_of, resolve
+from codex_lb.allinone.admin.where import Where
 from codex_lb.allinone.failures import CommandError
 from codex_lb.allinone.terminal import console
 from codex_lb.api.admin.v1 import oauth_service_pb2 as pb
