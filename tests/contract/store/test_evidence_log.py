@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codex_lb.control.domain.evidence import (
+    CreditsSeen,
     Evidence,
+    QuotaSeen,
     Reactivated,
     RefusalKind,
     Refused,
     Served,
+    Source,
     UsageSeen,
     record_of,
     standing,
@@ -57,6 +60,16 @@ def test_everything_is_stored_until_it_is_well_after_a_refusal() -> None:
     refused = Refused(RefusalKind.QUOTA, "usage_limit_reached", NOON + timedelta(hours=1), NOON)
 
     assert kept(refused, *(later(minute) for minute in range(6))) == [refused, *(later(m) for m in range(4))]
+
+
+def test_credits_are_stored_when_they_change_and_quotas_of_models_never() -> None:
+    some, again, fewer = (
+        CreditsSeen(has_credits=True, is_unlimited=False, balance=balance, observed_at=NOON + timedelta(minutes=minute))
+        for minute, balance in enumerate(["10", "10", "9"])
+    )
+    of_model = QuotaSeen("codex_spark", (), NOON, Source.POLL)
+
+    assert kept(some, of_model, again, fewer) == [some, fewer]
 
 
 async def test_what_was_rolled_back_is_not_taken_for_stored(store: Database) -> None:

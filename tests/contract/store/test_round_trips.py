@@ -81,7 +81,7 @@ observations: st.SearchStrategy[Evidence] = st.one_of(
     st.builds(UsageSeen, windows, hours, st.just(Source.POLL)),
     st.builds(Refused, st.sampled_from(RefusalKind), codes, hours, hours),
     st.builds(Served, hours),
-    st.builds(LoginRejected, generations, codes, hours),
+    st.builds(LoginRejected, generations, codes, hours, st.booleans()),
     st.builds(Closed, generations, codes, hours),
     st.builds(Reactivated, hours),
     st.builds(Operated, st.sampled_from(OperatorAction), hours),

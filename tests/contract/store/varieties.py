@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from codex_lb.control.domain.evidence import (
     Closed,
+    CreditsSeen,
     Evidence,
     LoginRejected,
     Operated,
@@ -50,7 +51,8 @@ evidence: st.SearchStrategy[Evidence] = st.one_of(
     st.builds(UsageSeen, windows, instants, st.sampled_from(Source)),
     st.builds(Refused, st.sampled_from(RefusalKind), words, st.none() | instants, instants),
     st.builds(Served, instants),
-    st.builds(LoginRejected, counts, words, instants),
+    st.builds(LoginRejected, counts, words, instants, st.booleans()),
+    st.builds(CreditsSeen, st.booleans(), st.booleans(), words, instants),
     st.builds(Closed, counts, words, instants),
     st.builds(Reactivated, instants),
     st.builds(Operated, st.sampled_from(OperatorAction), instants),

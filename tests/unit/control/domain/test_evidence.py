@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 
 from codex_lb.control.domain.account import AccountStatus
 from codex_lb.control.domain.evidence import (
+    RATE_BELIEVED_MAX,
+    USAGE_LAG,
     Closed,
+    CreditsSeen,
     Evidence,
     LoginRejected,
     Operated,
     OperatorAction,
+    QuotaSeen,
     Reactivated,
     RefusalKind,
     Refused,
@@ -36,7 +40,9 @@ evidence: st.SearchStrategy[Evidence] = st.one_of(
     st.builds(UsageSeen, windows, moments, st.sampled_from(Source)),
     st.builds(Refused, st.sampled_from(RefusalKind), st.sampled_from(["usage_limit_reached", "x"]), resets, moments),
     st.builds(Served, moments),
-    st.builds(LoginRejected, st.integers(1, 3), st.just("token_expired"), moments),
+    st.builds(LoginRejected, st.integers(1, 3), st.just("token_expired"), moments, st.booleans()),
+    st.builds(QuotaSeen, st.sampled_from("ab"), st.tuples(windows), moments, st.sampled_from(Source)),
+    st.builds(CreditsSeen, st.booleans(), st.booleans(), st.sampled_from(["0", "9"]), moments),
     st.builds(Closed, st.integers(1, 3), st.just("account_deactivated"), moments),
     st.builds(Reactivated, moments),
     st.builds(Operated, st.sampled_from(OperatorAction), moments),
@@ -68,6 +74,70 @@ def test_a_new_login_and_the_end_of_every_deadline_leave_nothing_stuck(seen: lis
 @given(st.lists(st.builds(UsageSeen, windows, moments, st.sampled_from(Source)), max_size=8), moments)
 def test_usage_alone_never_blocks(seen: list[UsageSeen], now: datetime) -> None:
     assert standing(record_of(seen), generation=1, now=now).is_ready
+
+
+@given(st.lists(evidence, max_size=12), st.randoms(use_true_random=False))
+def test_no_history_leaves_an_account_blocked_once_every_window_shows_room_again(
+    history: list[Evidence], chance: random.Random
+) -> None:
+    later = _at(400) + USAGE_LAG
+    room = [UsageSeen(Window(kind, 50.0, 18_000.0, _at(90_000)), later, Source.POLL) for kind in WindowKind]
+    seen = [one for one in history if not isinstance(one, LoginRejected | Closed | Operated)] + room
+    chance.shuffle(seen)
+
+    now_and_a_rate_later = [later, later + RATE_BELIEVED_MAX]
+
+    first, second = (standing(record_of(seen), generation=1, now=now) for now in now_and_a_rate_later)
+    assert second.is_ready
+    assert first.is_ready or (first.until is not None and first.until <= _at(400) + RATE_BELIEVED_MAX)
+
+
+@given(
+    st.lists(evidence, max_size=12),
+    st.builds(Refused, st.sampled_from(RefusalKind), st.just("usage_limit_reached"), resets, moments),
+    st.randoms(use_true_random=False),
+)
+def test_no_history_reopens_an_account_before_its_deadline(
+    history: list[Evidence], refused: Refused, chance: random.Random
+) -> None:
+    older = [one for one in history if one.observed_at < refused.observed_at]
+    seen = [*older, refused]
+    chance.shuffle(seen)
+
+    last_moment = refused.deadline - timedelta(microseconds=1)
+
+    assert not standing(record_of(seen), generation=1, now=last_moment).is_ready
+
+
+def test_a_whole_pool_whose_week_began_early_serves_on_the_next_sample() -> None:
+    refused = Refused(RefusalKind.QUOTA, "usage_limit_reached", _at(4 * 86_400), NOON)
+    fresh_week = Window(WindowKind.SECONDARY, 0.0, 604_800.0, _at(50 + 604_800))
+
+    assert _standing(refused, UsageSeen(fresh_week, _at(60), Source.POLL), at=60).is_ready
+
+
+def test_a_rate_that_lasts_for_days_is_a_window_and_ends_with_it() -> None:
+    refused = Refused(RefusalKind.RATE, "rate_limit_exceeded", _at(4 * 86_400), NOON)
+    room = UsageSeen(_window(used_percent=1, resets_in_s=18_000), _at(200), Source.POLL)
+
+    assert not _standing(refused, at=200).is_ready
+    assert _standing(refused, room, at=200).is_ready
+
+
+def test_the_quota_of_a_model_touches_neither_the_main_windows_nor_a_block() -> None:
+    spent = QuotaSeen("codex_spark", (_window(used_percent=100, resets_in_s=60),), _at(200), Source.POLL)
+    free = QuotaSeen("codex_spark", (_window(used_percent=0, resets_in_s=60),), _at(200), Source.POLL)
+
+    assert _standing(spent, at=201).is_ready
+    assert not _standing(_refused(until=3600), free, at=201).is_ready
+    assert record_of([spent]).usage == {}
+
+
+def test_what_the_issuer_ended_is_not_reopened_by_a_later_401_of_upstream() -> None:
+    ended = LoginRejected(1, "invalid_grant", NOON, is_final=True)
+    late = LoginRejected(1, "token_expired", _at(60))
+
+    assert record_of([late, ended]).login_rejected == ended
 
 
 def test_a_refusal_lasts_until_the_time_upstream_named_and_then_one_turn_may_try() -> None:

@@ -12,8 +12,9 @@ from codex_lb.api.admin.v1 import account_service_pb2 as pb
 from codex_lb.api.admin.v1 import account_service_pb2_grpc
 from codex_lb.control.admin.permissions import ruled
 from codex_lb.control.domain.account import Account, AccountStatus, RoutingPolicy
-from codex_lb.control.domain.evidence import UsageSeen
+from codex_lb.control.domain.evidence import CreditsSeen, QuotaSeen
 from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.window import Window
 from codex_lb.control.errors import InvalidResourceNameError, InvalidUpdateError
 from codex_lb.control.rpcs.instants import wire_instant, wire_seconds
 from codex_lb.control.usecases.delete_account import DeleteAccount
@@ -192,7 +193,7 @@ def account(view: AccountView) -> pb.Account:
         status=STATUS[standing.status],
         status_reason=standing.reason,
         status_until=wire_instant(standing.until),
-        windows=[window(seen) for _, seen in sorted(view.usage.items())],
+        windows=[window(seen.window) for _, seen in sorted(view.usage.items())],
         workspace_id=known.identity.workspace_id,
         alias=known.alias,
         created_at=wire_instant(known.created_at) if known.account_id else None,
@@ -204,14 +205,30 @@ def account(view: AccountView) -> pb.Account:
         priority=known.priority,
         stop_percent=known.stop_percent,
         refreshed_at=wire_instant(known.refreshed_at),
+        quotas=[quota(seen) for seen in view.quotas],
+        credits=credits_of(view.credits) if view.credits is not None else None,
     )
 
 
-def window(seen: UsageSeen) -> pb.AccountWindow:
+def quota(seen: QuotaSeen) -> pb.AccountQuota:
+    """A quota beside the main one."""
+    return pb.AccountQuota(
+        limit_name=seen.limit_name,
+        windows=[window(one) for one in seen.windows],
+        observed_at=wire_instant(seen.observed_at),
+    )
+
+
+def credits_of(seen: CreditsSeen) -> pb.AccountCredits:
+    """What may be spent beyond the plan."""
+    return pb.AccountCredits(has_credits=seen.has_credits, unlimited=seen.is_unlimited, balance=seen.balance)
+
+
+def window(seen: Window) -> pb.AccountWindow:
     """A window."""
     return pb.AccountWindow(
-        window=seen.window.kind,
-        used_percent=seen.window.used_percent,
-        length=wire_seconds(seen.window.length_s),
-        resets_at=wire_instant(seen.window.resets_at),
+        window=seen.kind,
+        used_percent=seen.used_percent,
+        length=wire_seconds(seen.length_s),
+        resets_at=wire_instant(seen.resets_at),
     )

@@ -99,6 +99,16 @@ PLAN_ALIASES = {
     "": "free",
 }
 
+
+def is_downgrade(known: str, seen: str) -> bool:
+    """Whether a plan that was paid for is said to be free. Upstream says so in error now and then."""
+    return _is_paid(known) and not _is_paid(seen)
+
+
+def _is_paid(plan: str) -> bool:
+    return PLAN_ALIASES.get(plan.lower(), plan.lower()) != "free"
+
+
 # Credits per window and plan (data-plane reference 4.3).
 CAPACITY: dict[str, dict[WindowKind, float]] = {
     "free": {WindowKind.PRIMARY: 0.0, WindowKind.SECONDARY: 1134.0, WindowKind.MONTHLY: 1134.0},

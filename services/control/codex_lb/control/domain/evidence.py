@@ -19,6 +19,7 @@ USAGE_LAG = timedelta(seconds=120)  # upstream's usage endpoint may still show r
 NEW_WINDOW_FROM = timedelta(seconds=60)  # resets_at moved by more than jitter: upstream began another window
 REFUSED_WITHOUT_DEADLINE = timedelta(seconds=60)  # how long a refusal that names no time is believed
 QUOTA_WITHOUT_DEADLINE = timedelta(hours=1)
+RATE_BELIEVED_MAX = timedelta(minutes=15)  # a "rate" that lasts longer is a window, and ends with it
 DEADLINE_MAX = timedelta(days=366)  # a later deadline is a mistake of upstream's and is cut to this
 
 # Codes with which upstream or the issuer closes an account for good, and those that end a login (data-plane 2.10).
@@ -67,6 +68,26 @@ class UsageSeen:
     window: Window
     observed_at: datetime
     source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSeen:
+    """A quota beside the main one, such as that of a particular model. Says nothing about the main windows."""
+
+    limit_name: str
+    windows: tuple[Window, ...]
+    observed_at: datetime
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class CreditsSeen:
+    """What the account may spend beyond its plan."""
+
+    has_credits: bool
+    is_unlimited: bool
+    balance: str  # as upstream writes it
+    observed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +149,7 @@ class Operated:
     observed_at: datetime
 
 
-Evidence = UsageSeen | Refused | Served | LoginRejected | Closed | Reactivated | Operated
+Evidence = UsageSeen | QuotaSeen | CreditsSeen | Refused | Served | LoginRejected | Closed | Reactivated | Operated
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +163,18 @@ class Record:
     closed: Closed | None = None
     reactivated: Reactivated | None = None
     operated: Operated | None = None
+    quotas: Mapping[str, QuotaSeen] = field(default_factory=dict)
+    credits: CreditsSeen | None = None
 
     def joined(self, evidence: Evidence) -> Record:
         """This record with one more observation; an older one than is held changes nothing."""
         match evidence:
             case UsageSeen(window=window):
                 return replace(self, usage=_newest_by(self.usage, window.kind, evidence))
+            case QuotaSeen(limit_name=name):
+                return replace(self, quotas=_newest_by(self.quotas, name, evidence))
+            case CreditsSeen():
+                return replace(self, credits=_newest(self.credits, evidence))
             case Refused(kind=kind):
                 return replace(self, refusals=_newest_by(self.refusals, kind, evidence))
             case Served():
@@ -221,7 +248,7 @@ def _is_lifted(refusal: Refused, record: Record) -> bool:
         return True
     if record.served is not None and record.served.observed_at > max(refusal.observed_at, _believed_until(refusal)):
         return True
-    if refusal.kind is RefusalKind.RATE:
+    if refusal.kind is RefusalKind.RATE and refusal.deadline <= refusal.observed_at + RATE_BELIEVED_MAX:
         return False  # a rate is no window: only time or a served turn ends it
     return any(_shows_room(seen, refusal) for seen in record.usage.values()) and not any(
         _shows_none(seen, refusal) for seen in record.usage.values()
@@ -250,8 +277,8 @@ def _shows_none(seen: UsageSeen, refusal: Refused) -> bool:
     return seen.observed_at > refusal.observed_at and seen.window.used_percent >= 100
 
 
-T = TypeVar("T", UsageSeen, Refused, Served, LoginRejected, Closed, Reactivated, Operated)
-K = TypeVar("K", WindowKind, RefusalKind)
+T = TypeVar("T", UsageSeen, QuotaSeen, CreditsSeen, Refused, Served, LoginRejected, Closed, Reactivated, Operated)
+K = TypeVar("K", WindowKind, RefusalKind, str)
 
 
 def _newest(held: T | None, evidence: T) -> T:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from math import isfinite
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.domain.evidence import (
     CLOSED_CODES,
     Closed,
+    CreditsSeen,
     Evidence,
     LoginRejected,
+    QuotaSeen,
     RefusalKind,
     Refused,
     Served,
@@ -97,6 +100,8 @@ REASON = {
     acquire_lease.RefusalReason.OWNER_UNAVAILABLE: reasons_pb2.ERROR_REASON_OWNER_UNAVAILABLE,
 }
 WORK_WIRE = {v: k for k, v in WORK.items()}
+
+LIMIT_NAME_CHARS_MAX = 200
 
 # Codes that stand for a window used up, as against too much at the moment.
 QUOTA_CODES = frozenset({"usage_limit_reached", "insufficient_quota", "usage_not_included", "quota_exceeded"})
@@ -202,11 +207,23 @@ def learned(
 ) -> Iterator[Evidence]:
     """What a settlement says about its account."""
     refused_until: datetime | None = None
+    newest: dict[WindowKind, UsageSeen] = {}
     for seen in message.evidence:
         observed_at = (instant(seen, "observed_at") or EPOCH) - clock_ahead
         refused_until = instant(seen, "refused_until") or refused_until
-        if not seen.limit_name:  # quotas of particular models must not pass for the main one
-            yield from windows(seen, observed_at)
+        if seen.limit_name:  # quotas of particular models must not pass for the main one
+            of_model = tuple(sample.window for sample in windows(seen, observed_at))
+            yield QuotaSeen(seen.limit_name[:LIMIT_NAME_CHARS_MAX], of_model, observed_at, Source.HEADERS)
+            continue
+        # A turn shows its account's windows again and again: the last time says it all.
+        for sample in windows(seen, observed_at):
+            held_sample = newest.get(sample.window.kind)
+            if held_sample is None or sample.observed_at >= held_sample.observed_at:
+                newest[sample.window.kind] = sample
+        if seen.HasField("credits"):
+            given = seen.credits
+            yield CreditsSeen(given.has_credits, given.unlimited, given.balance[:LIMIT_NAME_CHARS_MAX], observed_at)
+    yield from newest.values()
     if outcome is Outcome.COMPLETED:
         yield Served(ended_at)
     elif problem is not None and problem.blame is Blame.ACCOUNT:
@@ -214,15 +231,14 @@ def learned(
 
 
 def windows(seen: pb.Evidence, observed_at: datetime) -> Iterator[UsageSeen]:
-    """Usage samples of the main quota."""
+    """Usage samples; a window whose share is no number is left out."""
     for window in seen.windows:
-        if window.window not in WindowKind.__members__.values():
+        if window.window not in WindowKind.__members__.values() or not isfinite(window.used_percent):
             continue
         length_s = read_seconds(window.length)
         kind = true_kind(WindowKind(window.window), length_s)
-        yield UsageSeen(
-            Window(kind, window.used_percent, length_s, instant(window, "resets_at")), observed_at, Source.HEADERS
-        )
+        used_percent = min(100.0, max(0.0, window.used_percent))
+        yield UsageSeen(Window(kind, used_percent, length_s, instant(window, "resets_at")), observed_at, Source.HEADERS)
 
 
 def blamed(

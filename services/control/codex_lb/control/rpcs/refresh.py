@@ -21,6 +21,7 @@ from codex_lb.control.usecases.report_ticket import ModelsReport, ReportTicket, 
 
 TICKETS_MAX = 1000  # per claim, whatever a worker asks for
 LABEL_CHARS_MAX = 200
+QUOTAS_MAX = 50  # upstream has a handful
 
 KIND = {
     pb.TICKET_KIND_USAGE: TicketKind.USAGE,
@@ -120,11 +121,12 @@ def usage(message: pb.UsageResult) -> UsageReport:
         plan=message.plan.lower()[:LABEL_CHARS_MAX],
         windows=windows(message.windows),
         additional_quotas=tuple(
-            AdditionalQuota(q.limit_name, q.metered_feature, windows(q.windows)) for q in message.additional_quotas
+            AdditionalQuota(q.limit_name[:LABEL_CHARS_MAX], q.metered_feature[:LABEL_CHARS_MAX], windows(q.windows))
+            for q in message.additional_quotas[:QUOTAS_MAX]
         ),
         has_credits=message.has_credits,
         credits_unlimited=message.credits_unlimited,
-        credits_balance=message.credits_balance,
+        credits_balance=message.credits_balance[:LABEL_CHARS_MAX],
         workspace_id=message.workspace_id,
         reset_credits_available=message.reset_credits_available,
         generation=message.credential_generation,

@@ -8,9 +8,19 @@ because everything is kept until it is well after the newest refusal, the only t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from codex_lb.control.domain.evidence import NEW_WINDOW_FROM, USAGE_LAG, Evidence, Record, Served, UsageSeen
+from codex_lb.control.domain.evidence import (
+    NEW_WINDOW_FROM,
+    USAGE_LAG,
+    CreditsSeen,
+    Evidence,
+    QuotaSeen,
+    Record,
+    Served,
+    UsageSeen,
+)
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.window import Window
 
@@ -24,6 +34,10 @@ def says_something_new(evidence: Evidence, stored: Record) -> bool:
         case UsageSeen(window=window):
             last = stored.usage.get(window.kind)
             return last is None or _is_due(evidence, last, stored) or _differs(window, last.window)
+        case QuotaSeen():
+            return False  # nothing is decided by it, and it is seen anew within a minute of a start
+        case CreditsSeen():
+            return stored.credits is None or replace(evidence, observed_at=stored.credits.observed_at) != stored.credits
         case Served():
             return stored.served is None or _is_due(evidence, stored.served, stored)
         case _:

@@ -11,9 +11,11 @@ import msgspec
 
 from codex_lb.control.domain.evidence import (
     Closed,
+    CreditsSeen,
     Evidence,
     LoginRejected,
     Operated,
+    QuotaSeen,
     Reactivated,
     Refused,
     Served,
@@ -24,6 +26,8 @@ T = TypeVar("T")
 
 EVIDENCE: dict[str, type[Evidence]] = {
     "usage_seen": UsageSeen,
+    "quota_seen": QuotaSeen,
+    "credits_seen": CreditsSeen,
     "refused": Refused,
     "served": Served,
     "login_rejected": LoginRejected,
@@ -75,11 +79,13 @@ def key_of(evidence: Evidence) -> str:
     match evidence:
         case UsageSeen(window=window):
             return window.kind.value
+        case QuotaSeen(limit_name=name):
+            return name
         case Refused(kind=kind):
             return kind.value
         case LoginRejected(is_final=True):
             return FINAL
-        case Served() | LoginRejected() | Closed() | Reactivated() | Operated():
+        case CreditsSeen() | Served() | LoginRejected() | Closed() | Reactivated() | Operated():
             return ""
         case _:
             assert_never(evidence)

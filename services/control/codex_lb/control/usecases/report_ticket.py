@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias, assert_never
 
 import structlog
 
-from codex_lb.control.domain.evidence import Evidence, Source, UsageSeen
+from codex_lb.control.domain.account import Account, is_downgrade
+from codex_lb.control.domain.evidence import CreditsSeen, Evidence, QuotaSeen, Source, UsageSeen
 from codex_lb.control.domain.ids import AccountId, TicketId
 from codex_lb.control.domain.refresh import (
     TICKET_TTL_S,
@@ -63,6 +64,7 @@ class ReportTicket:
         self._clock = clock
         self._periods = periods
         self._take_rotation = take_rotation
+        self._downgrades: dict[AccountId, int] = {}  # seen once: under which generation
 
     async def __call__(self, ticket_id: TicketId, *, epoch: int, age_s: float, result: TicketResult) -> None:
         """Raises StaleEpochError when the ticket is no longer the newest of its task."""
@@ -86,16 +88,36 @@ class ReportTicket:
             await self._tickets.end(ticket, next_due_at=next_due(ticket.due_at, period_s=period_s, now=now))
 
     async def _take_usage(self, account_id: AccountId, report: UsageReport, observed_at: datetime) -> None:
-        await self._learn(account_id, [UsageSeen(window, observed_at, Source.POLL) for window in report.windows])
+        member = self._pool.get(account_id)
+        if member is None:
+            return
+        if not is_about(report, member.account):
+            log.warning("usage of another workspace ignored", account_id=account_id, workspace_id=report.workspace_id)
+            return
+        await self._learn(account_id, list(evidence_in(report, observed_at)))
+        if self._is_new_plan(member.account, report):
+            await self._change_plan(account_id, report.plan)
+
+    def _is_new_plan(self, account: Account, report: UsageReport) -> bool:
+        """A downgrade counts when the same login shows it twice in a row."""
+        seen_before = self._downgrades.pop(account.account_id, None)
+        if not report.plan or report.plan == account.plan:
+            return False
+        if is_downgrade(account.plan, report.plan) and seen_before != report.generation:
+            self._downgrades[account.account_id] = report.generation
+            return False
+        return True
+
+    async def _change_plan(self, account_id: AccountId, plan: str) -> None:
         async with self._pool.changing:
             member = self._pool.get(account_id)
-            if member is None or not report.plan or report.plan == member.account.plan:
+            if member is None:
                 return
             now = self._clock.now()
             async with self._store.begin(writing=True) as unit:
-                await unit.accounts.update(replace(member.account, plan=report.plan, updated_at=now))
-            log.info("plan changed", account_id=account_id, was=member.account.plan, plan=report.plan)
-            self._pool.note_plan(account_id, report.plan, now=now)
+                await unit.accounts.update(replace(member.account, plan=plan, updated_at=now))
+            log.info("plan changed", account_id=account_id, was=member.account.plan, plan=plan)
+            self._pool.note_plan(account_id, plan, now=now)
 
     async def _take_models(self, ticket: Ticket, models: Sequence[tuple[str, bytes]], seen_at: datetime) -> None:
         if not models:
@@ -122,3 +144,17 @@ class ReportTicket:
         known = [(account_id, one) for one in evidence if self._pool.observe(account_id, one)]
         if known:
             await self._ledger.write([], [], known)
+
+
+def is_about(report: UsageReport, account: Account) -> bool:
+    """Whether usage is that of the account's workspace, as far as it says."""
+    return report.workspace_id in ("", account.identity.workspace_id, account.chatgpt_account_id)
+
+
+def evidence_in(report: UsageReport, observed_at: datetime) -> Iterator[Evidence]:
+    """All that a usage ticket found."""
+    for window in report.windows:
+        yield UsageSeen(window, observed_at, Source.POLL)
+    for quota in report.additional_quotas:
+        yield QuotaSeen(quota.limit_name or quota.metered_feature, quota.windows, observed_at, Source.POLL)
+    yield CreditsSeen(report.has_credits, report.credits_unlimited, report.credits_balance, observed_at)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from codex_lb.control.domain.account import Account
-from codex_lb.control.domain.evidence import Standing, UsageSeen
+from codex_lb.control.domain.evidence import CreditsSeen, QuotaSeen, Standing, UsageSeen
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.window import WindowKind
 from codex_lb.control.errors import AccountNotFoundError, InvalidPageTokenError
@@ -29,6 +29,8 @@ class AccountView:
     standing: Standing
     usage: Mapping[WindowKind, UsageSeen]
     streams_in_use: int
+    quotas: tuple[QuotaSeen, ...] = ()
+    credits: CreditsSeen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class ViewAccounts:
             standing=member.standing_at(self._clock.now()),
             usage=member.record.usage,
             streams_in_use=self._leases.in_use(member.account.account_id),
+            quotas=tuple(quota for _, quota in sorted(member.record.quotas.items())),
+            credits=member.record.credits,
         )
 
 

@@ -142,6 +142,8 @@ class Account(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     STOP_PERCENT_FIELD_NUMBER: _builtins.int
     REFRESHED_AT_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "accounts/{account_id}"."""
     email: _builtins.str
@@ -190,6 +192,14 @@ class Account(_message.Message):
     def refreshed_at(self) -> _timestamp_pb2.Timestamp:
         """When its tokens were issued."""
 
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountQuota]:
+        """Quotas beside the main one, such as those of particular models, by name."""
+
+    @_builtins.property
+    def credits(self) -> Global___AccountCredits:
+        """What it may spend beyond its plan; absent while nobody has seen it."""
+
     def __init__(
         self,
         *,
@@ -211,16 +221,82 @@ class Account(_message.Message):
         priority: _builtins.int = ...,
         stop_percent: _builtins.float | None = ...,
         refreshed_at: _timestamp_pb2.Timestamp | None = ...,
+        quotas: _abc.Iterable[Global___AccountQuota] | None = ...,
+        credits: Global___AccountCredits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_stop_percent", b"_stop_percent", "access_token_expires_at", b"access_token_expires_at", "created_at", b"created_at", "refreshed_at", b"refreshed_at", "status_until", b"status_until", "stop_percent", b"stop_percent", "usage_observed_at", b"usage_observed_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stop_percent", b"_stop_percent", "access_token_expires_at", b"access_token_expires_at", "created_at", b"created_at", "credits", b"credits", "refreshed_at", b"refreshed_at", "status_until", b"status_until", "stop_percent", b"stop_percent", "usage_observed_at", b"usage_observed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_percent", b"_stop_percent", "access_token_expires_at", b"access_token_expires_at", "alias", b"alias", "created_at", b"created_at", "email", b"email", "etag", b"etag", "name", b"name", "plan", b"plan", "priority", b"priority", "refreshed_at", b"refreshed_at", "routing_policy", b"routing_policy", "status", b"status", "status_reason", b"status_reason", "status_until", b"status_until", "stop_percent", b"stop_percent", "streams_in_use", b"streams_in_use", "usage_observed_at", b"usage_observed_at", "windows", b"windows", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stop_percent", b"_stop_percent", "access_token_expires_at", b"access_token_expires_at", "alias", b"alias", "created_at", b"created_at", "credits", b"credits", "email", b"email", "etag", b"etag", "name", b"name", "plan", b"plan", "priority", b"priority", "quotas", b"quotas", "refreshed_at", b"refreshed_at", "routing_policy", b"routing_policy", "status", b"status", "status_reason", b"status_reason", "status_until", b"status_until", "stop_percent", b"stop_percent", "streams_in_use", b"streams_in_use", "usage_observed_at", b"usage_observed_at", "windows", b"windows", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stop_percent: _TypeAlias = _typing.Literal["stop_percent"]  # noqa: Y015
     _WhichOneofArgType__stop_percent: _TypeAlias = _typing.Literal["_stop_percent", b"_stop_percent"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_percent) -> _WhichOneofReturnType__stop_percent | None: ...
 
 Global___Account: _TypeAlias = Account  # noqa: Y015
+
+@_typing.final
+class AccountQuota(_message.Message):
+    """AccountQuota is a quota beside the main one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_NAME_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    OBSERVED_AT_FIELD_NUMBER: _builtins.int
+    limit_name: _builtins.str
+    """Upstream's name, such as "codex_spark"."""
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountWindow]:
+        """Its windows."""
+
+    @_builtins.property
+    def observed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was seen."""
+
+    def __init__(
+        self,
+        *,
+        limit_name: _builtins.str = ...,
+        windows: _abc.Iterable[Global___AccountWindow] | None = ...,
+        observed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["observed_at", b"observed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_name", b"limit_name", "observed_at", b"observed_at", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountQuota: _TypeAlias = AccountQuota  # noqa: Y015
+
+@_typing.final
+class AccountCredits(_message.Message):
+    """AccountCredits are what an account may spend beyond its plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HAS_CREDITS_FIELD_NUMBER: _builtins.int
+    UNLIMITED_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    has_credits: _builtins.bool
+    """Whether there are any."""
+    unlimited: _builtins.bool
+    """Whether they are unlimited."""
+    balance: _builtins.str
+    """Balance as upstream writes it."""
+    def __init__(
+        self,
+        *,
+        has_credits: _builtins.bool = ...,
+        unlimited: _builtins.bool = ...,
+        balance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "has_credits", b"has_credits", "unlimited", b"unlimited"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountCredits: _TypeAlias = AccountCredits  # noqa: Y015
 
 @_typing.final
 class AccountWindow(_message.Message):
