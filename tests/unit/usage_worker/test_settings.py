@@ -43,6 +43,7 @@ def test_the_environment_names_are_the_documented_ones(monkeypatch: pytest.Monke
         "CODEX_LB_CONTROL_TARGET": "unix:/run/control.sock",
         "CODEX_LB_SERVICE_TOKEN": "between-us",
         "CODEX_LB_CONTROL_TLS_CA_FILE": "/etc/ca.pem",
+        "CODEX_LB_WORKER_HTTP_LISTEN": "127.0.0.1:3",
     }.items():
         monkeypatch.setenv(name, value)
 
@@ -60,6 +61,7 @@ def test_the_environment_names_are_the_documented_ones(monkeypatch: pytest.Monke
         "token_refresh_timeout_seconds": 8,
         "control_target": "unix:/run/control.sock",
         "control_tls_ca_file": Path("/etc/ca.pem"),
+        "worker_http_listen": "127.0.0.1:3",
     }
     assert "between-us" not in repr(settings)
 
