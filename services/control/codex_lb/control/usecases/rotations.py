@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
+from codex_lb.control.domain.account import Account
+from codex_lb.control.domain.evidence import Record
 from codex_lb.control.domain.ids import AccountId, TicketId, WorkerId
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.domain.rotation import (
@@ -40,6 +43,16 @@ class Begun:
         return f"Begun({self.ticket.ticket_id})"  # tokens must not reach a log by way of a repr
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When an account is to be rotated, as long as its row and its record are these."""
+
+    account: Account
+    record: Record
+    task: Task
+    at: datetime | None
+
+
 class Rotations:
     """What is known of exchanges, and what people asked for."""
 
@@ -53,6 +66,8 @@ class Rotations:
         self._interval = interval
         self.pace = pace
         self._exchanges: dict[TicketId, Exchange] = {}
+        self._of_account: dict[AccountId, set[TicketId]] = defaultdict(set)
+        self._known: dict[AccountId, Due] = {}  # a claim is asked for every second, and little changes in between
         self._tickets: dict[TicketId, Ticket] = {}  # of this control's; those of an earlier one are gone
         self._wished: dict[AccountId, datetime] = {}
         self._unreadable: dict[AccountId, int] = {}  # the generation that the vault could not open
@@ -62,34 +77,39 @@ class Rotations:
         """Reads the journal: what an earlier control began and never heard of again counts still."""
         async with self._store.begin(writing=False) as unit:
             recent = await unit.exchanges.recent(since=self._clock.now() - REMEMBERED)
-        self._exchanges = {exchange.ticket_id: exchange for exchange in recent}
         for exchange in recent:
+            self._note(exchange)
             if exchange.is_open:
                 log.warning("an exchange of tokens was never heard of again", **told(exchange))
 
     def wish(self, account_id: AccountId) -> None:
         """Somebody asks for a new pair now."""
         self._wished[account_id] = self._clock.now()
+        self._known.pop(account_id, None)
 
     def due(self) -> Mapping[Task, datetime]:
         """When which account is to be rotated."""
-        by_account: dict[AccountId, list[Exchange]] = {}
-        for exchange in self._exchanges.values():
-            by_account.setdefault(exchange.account_id, []).append(exchange)
         due: dict[Task, datetime] = {}
         for member in self._pool.members():
-            account = member.account
-            if self._unreadable.get(account.account_id) == account.generation:
-                continue
-            due_at = rotation_due(
-                login_of(account, member.record),
-                by_account.get(account.account_id, ()),
-                interval=self._interval,
-                wished_at=self._wished.get(account.account_id),
-            )
-            if due_at is not None:
-                due[Task(TicketKind.ROTATION, account.account_id)] = due_at
+            known = self._known.get(member.account.account_id)
+            if known is None or known.account is not member.account or known.record is not member.record:
+                known = self._known[member.account.account_id] = self._due_of(member)
+            if known.at is not None:
+                due[known.task] = known.at
         return due
+
+    def _due_of(self, member: Member) -> Due:
+        account, record = member.account, member.record
+        task = Task(TicketKind.ROTATION, account.account_id)
+        if self._unreadable.get(account.account_id) == account.generation:
+            return Due(account, record, task, None)
+        due_at = rotation_due(
+            login_of(account, record),
+            self._journal(account.account_id),
+            interval=self._interval,
+            wished_at=self._wished.get(account.account_id),
+        )
+        return Due(account, record, task, due_at)
 
     def next_start(self, now: datetime) -> datetime:
         """When the next exchange may start, so that starts stay apart."""
@@ -115,9 +135,9 @@ class Rotations:
             log.warning("no tokens are rotated now", why=str(error))
             return []
         for exchange, begun in opened:
-            self._exchanges[exchange.ticket_id] = exchange
-            self._tickets[exchange.ticket_id] = begun.ticket
             self._wished.pop(exchange.account_id, None)
+            self._note(exchange)
+            self._tickets[exchange.ticket_id] = begun.ticket
         return [begun for exchange, begun in opened if self._is_newest(exchange)]
 
     def find(self, ticket_id: TicketId) -> Exchange | None:
@@ -126,7 +146,7 @@ class Rotations:
 
     def is_superseded(self, exchange: Exchange) -> bool:
         """Whether a newer ticket is out for the same account."""
-        return any(e.account_id == exchange.account_id and e.epoch > exchange.epoch for e in self._exchanges.values())
+        return any(other.epoch > exchange.epoch for other in self._journal(exchange.account_id))
 
     async def end(self, exchange: Exchange, outcome: ExchangeOutcome, unit: UnitOfWork) -> None:
         """Closes the line, with whatever else is committed; `ended` takes it in afterwards."""
@@ -135,13 +155,20 @@ class Rotations:
     def ended(self, exchange: Exchange, outcome: ExchangeOutcome) -> Ticket | None:
         """The line is closed; the ticket, if this control gave it. What is too old to matter is forgotten."""
         now = self._clock.now()
-        self._exchanges[exchange.ticket_id] = replace(exchange, ended_at=now, outcome=outcome)
-        self._exchanges = {
-            ticket_id: one
-            for ticket_id, one in self._exchanges.items()
-            if one.started_at > now - REMEMBERED or self._is_newest(one)
-        }
+        self._note(replace(exchange, ended_at=now, outcome=outcome))
+        for old in self._journal(exchange.account_id):
+            if old.started_at <= now - REMEMBERED and not self._is_newest(old):
+                del self._exchanges[old.ticket_id]
+                self._of_account[old.account_id].discard(old.ticket_id)
         return self._tickets.pop(exchange.ticket_id, None)
+
+    def _note(self, exchange: Exchange) -> None:
+        self._exchanges[exchange.ticket_id] = exchange
+        self._of_account[exchange.account_id].add(exchange.ticket_id)
+        self._known.pop(exchange.account_id, None)
+
+    def _journal(self, account_id: AccountId) -> list[Exchange]:
+        return [self._exchanges[ticket_id] for ticket_id in self._of_account.get(account_id, ())]
 
     def _open(
         self, ticket: Ticket, start_at: datetime, worker_id: WorkerId, now: datetime
@@ -170,6 +197,7 @@ class Rotations:
             account = member.account
             log.warning("account left out of rotation", account_id=account.account_id, why=str(error))
             self._unreadable[account.account_id] = account.generation
+            self._known.pop(account.account_id, None)
             return ""
 
     def _is_newest(self, exchange: Exchange) -> bool:
