@@ -269,7 +269,15 @@ def test_web_search_has_one_name_wherever_it_stands() -> None:
 
 @pytest.mark.parametrize("include", [None, [], ["reasoning.encrypted_content", "file_search_call.results"]])
 def test_what_can_be_included_is_passed_on(include: list[str] | None) -> None:
-    assert public(body(include=include))["include"] == include
+    assert public(body(include=include, store=False))["include"] == include
+
+
+@pytest.mark.parametrize("store", [{}, {"store": True}, {"store": None}])
+@pytest.mark.parametrize("include", [{}, {"include": None}, {"include": ["file_search_call.results"]}])
+def test_reasoning_comes_whole_where_we_are_to_store_it(store: dict[str, object], include: dict[str, object]) -> None:
+    asked = include.get("include") or []
+
+    assert public(body(**include, **store))["include"] == [*asked, "reasoning.encrypted_content"]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -361,7 +369,7 @@ def test_input_comes_from_one_place(members: dict[str, object], param: str) -> N
     ],
 )  # fmt: skip
 def test_other_names_for_known_things_are_understood(members: dict[str, object], sent: dict[str, object]) -> None:
-    fixed = {"model", "input", "instructions", "stream", "store"}
+    fixed = {"model", "input", "instructions", "stream", "store", "include"}
 
     assert {name: value for name, value in public(body(**members)).items() if name not in fixed} == sent
 

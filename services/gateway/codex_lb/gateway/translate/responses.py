@@ -58,6 +58,7 @@ INCLUDABLE: Final = frozenset({
     "reasoning.encrypted_content",
     "web_search_call.action.sources",
 })  # fmt: skip
+THOUGHTS: Final = "reasoning.encrypted_content"
 TRUNCATIONS: Final = ("auto", "disabled")
 WEB_SEARCH_PREVIEW: Final = "web_search_preview"  # and its dated variants
 UPSTREAM_TIER: Final = {"fast": "priority"}
@@ -115,6 +116,8 @@ def public_turn(body: bytes, catalog: Catalog) -> ResponsesTurn:
         sent["instructions"] = written("")
     if is_given(include := sent.get("include", NULL)):
         _check_include(include)
+    if sent.get("store") != FALSE:
+        sent["include"] = _with_thoughts(include)
     if "text" in sent:
         check_text(sent["text"])
     if "tools" in sent:
@@ -205,6 +208,12 @@ def _check_include(raw: msgspec.Raw) -> None:
     unknown = next((name for name in read(raw, list[str], "include") if name not in INCLUDABLE), None)
     if unknown is not None:
         raise InvalidRequestError(f"Unsupported include value: '{unknown[:100]}'", param="include")
+
+
+def _with_thoughts(include: msgspec.Raw) -> msgspec.Raw:
+    """What to include for a client that lets us store its answers: it will name its reasoning, and we must have it whole."""
+    names = read(include, list[str], "include") if is_given(include) else []
+    return include if THOUGHTS in names else written([*names, THOUGHTS])
 
 
 def _check_truncation(raw: msgspec.Raw) -> None:
