@@ -11,6 +11,7 @@ import msgspec
 
 from codex_lb.gateway.outcome import Fault
 
+OWNER_RETRY_AFTER_S_MAX = 30.0
 RETRY_AFTER_S = 5  # for our own overload: long enough to matter, short enough not to be noticed
 
 
@@ -90,7 +91,11 @@ class PoolBusyError(GatewayError):
     """Every slot stayed taken for as long as the turn could wait."""
 
     status, code, type = 429, "account_stream_cap", "rate_limit_error"
-    retry_after_s = RETRY_AFTER_S
+
+    def __init__(self, message: str, *, retry_at: datetime | None = None) -> None:
+        super().__init__(message)
+        left_s = RETRY_AFTER_S if retry_at is None else (retry_at - datetime.now(UTC)).total_seconds()
+        self.retry_after_s = max(1.0, left_s)
 
 
 class RateLimitedError(GatewayError):
@@ -111,7 +116,7 @@ class OwnerUnavailableError(GatewayError):
     def __init__(self, message: str, *, retry_at: datetime | None) -> None:
         super().__init__(message)
         left_s = RETRY_AFTER_S if retry_at is None else (retry_at - datetime.now(UTC)).total_seconds()
-        self.retry_after_s = max(1.0, left_s)
+        self.retry_after_s = min(OWNER_RETRY_AFTER_S_MAX, max(1.0, left_s))  # Codex would wait for hours without a word
 
 
 class NoAccountError(GatewayError):

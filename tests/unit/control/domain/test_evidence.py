@@ -146,7 +146,7 @@ def test_a_refusal_lasts_until_the_time_upstream_named_and_then_one_turn_may_try
     assert _standing(refused, at=59) == Standing(
         AccountStatus.RATE_LIMITED, "usage_limit_reached", _at(60), is_probing=False
     )
-    assert _standing(refused, at=60) == Standing(AccountStatus.ACTIVE, "", None, is_probing=True)
+    assert _standing(refused, at=60) == Standing(AccountStatus.ACTIVE, "", None, is_probing=True, probing_since=_at(60))
 
 
 def test_a_turn_served_after_the_deadline_ends_the_probing() -> None:

@@ -60,7 +60,7 @@ def test_nobody_is_chosen_against_an_objection_and_everybody_is_accounted_for(
         assert chosen.status is AccountStatus.ACTIVE
         assert chosen.offers_model
         assert not chosen.slots or chosen.in_use < chosen.slots
-        assert not (chosen.is_probing and chosen.in_use)
+        assert not (chosen.is_probing and chosen.probes)
 
 
 def test_accounts_are_drawn_in_proportion_to_what_is_left_in_them() -> None:
@@ -88,7 +88,7 @@ def test_an_account_that_is_tried_again_gets_one_turn_and_not_the_herd() -> None
     probing = replace(READY, is_probing=True)
 
     assert _choose(probing).account_id == "a"
-    assert _choose(replace(probing, in_use=1)).decision.passed_over_counts == {"probing": 1}
+    assert _choose(replace(probing, in_use=1, probes=1)).decision.passed_over_counts == {"probing": 1}
 
 
 def test_waiting_is_worth_it_only_where_a_slot_is_all_that_is_missing() -> None:

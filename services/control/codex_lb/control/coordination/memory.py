@@ -34,6 +34,11 @@ class MemoryLeases:
         """Stream slots taken on an account."""
         return self._in_use[account_id]
 
+    def granted_since(self, account_id: AccountId, when: datetime) -> int:
+        """Leases of an account that were granted since then."""
+        leases = (lease for holder in self._holders.values() for lease in holder.leases.values())
+        return sum(lease.account_id == account_id and lease.granted_at >= when for lease in leases)
+
     def held(self) -> int:
         """Leases in all."""
         return len(self._owner_of)

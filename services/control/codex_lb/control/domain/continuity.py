@@ -26,18 +26,20 @@ FREE = Claim(None, is_bound=False, is_worth_waiting=False, reason="")
 
 
 def claim(wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping[bytes, AccountId]) -> Claim:
-    """The strongest tie there is: what the gateway holds open, then state only one account reads, then habit.
+    """The strongest tie there is: what only goes on where it is, then what is merely better there, then habit.
 
     `owners` and `affinities` hold what is known of the turn's anchors and keys; what is unknown ties nothing.
     """
-    if wanted.preferred is not None:
-        is_bound = wanted.continuity.kind is ContinuityClass.OWNER_BOUND
-        return Claim(wanted.preferred, is_bound=is_bound, is_worth_waiting=is_bound, reason="held_open")
+    is_bound = wanted.continuity.kind is ContinuityClass.OWNER_BOUND
+    if wanted.preferred is not None and is_bound:
+        return Claim(wanted.preferred, is_bound=True, is_worth_waiting=True, reason="held_open")
     known = [(anchor, owners[anchor.digest]) for anchor in wanted.continuity.anchors if anchor.digest in owners]
     binding = [(anchor, owner) for anchor, owner in known if anchor.kind in BINDING]
     if binding:
         anchor, owner = binding[-1]  # the newest: an earlier blob is contained in a later one
         return Claim(owner, is_bound=True, is_worth_waiting=True, reason=f"anchor:{anchor.kind}")
+    if wanted.preferred is not None:
+        return Claim(wanted.preferred, is_bound=False, is_worth_waiting=False, reason="held_open")
     if known:
         anchor, owner = known[-1]  # the newest: after a move, the new account has thought last
         return Claim(owner, is_bound=False, is_worth_waiting=True, reason=f"anchor:{anchor.kind}")

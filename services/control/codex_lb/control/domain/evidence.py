@@ -207,6 +207,7 @@ class Standing:
     reason: str  # a stable code; empty when active
     until: datetime | None  # when the status ends by itself
     is_probing: bool  # its deadline passed and nothing has shown yet that it serves: one turn may try
+    probing_since: datetime | None = None  # that deadline; turns granted before it are no probes
 
     @property
     def is_ready(self) -> bool:
@@ -231,7 +232,8 @@ def standing(record: Record, *, generation: int, now: datetime) -> Standing:
         longest = max(running, key=lambda r: (r.deadline, r.kind))
         status = AccountStatus.QUOTA_EXCEEDED if _is_plan_refusal(longest) else AccountStatus.RATE_LIMITED
         return Standing(status, longest.code, longest.deadline, is_probing=False)
-    return Standing(AccountStatus.ACTIVE, "", None, is_probing=bool(blocking))
+    passed = max((r.deadline for r in blocking), default=None)
+    return Standing(AccountStatus.ACTIVE, "", None, is_probing=bool(blocking), probing_since=passed)
 
 
 # Upstream's words for "your plan does not cover this", as against "wait until the window resets".

@@ -22,6 +22,9 @@ STOPPED = "stop_threshold"  # the objection against an account that its operator
 POLICY_ORDER = {RoutingPolicy.BURN_FIRST: 0, RoutingPolicy.NORMAL: 1, RoutingPolicy.PRESERVE: 2}
 
 
+AT_RATE = "at_rate_limit"
+
+
 class Strategy(StrEnum):
     """How to choose among accounts that could all serve."""
 
@@ -42,6 +45,8 @@ class Candidate:
     long_capacity: float  # credits
     in_use: int
     slots: int  # 0 for no limit
+    is_at_rate: bool = False  # refused for going too fast, not for want of quota
+    probes: int = 0  # turns that try whether it serves again, while it is being probed
     long_resets_at: datetime | None = None
     short_resets_at: datetime | None = None
     priority: int = 0
@@ -107,14 +112,14 @@ def choose(
 def objection(candidate: Candidate, excluded: Mapping[AccountId, str]) -> str | None:
     """Why an account cannot serve this turn now; None if it can."""
     if candidate.status is not AccountStatus.ACTIVE:
-        return candidate.status.value
+        return AT_RATE if candidate.is_at_rate else candidate.status.value
     if is_stopped(candidate):
         return STOPPED
     if candidate.account_id in excluded:
         return f"left:{excluded[candidate.account_id]}"
     if not candidate.offers_model:
         return "model_not_offered"
-    if candidate.is_probing and candidate.in_use:
+    if candidate.is_probing and candidate.probes:
         return "probing"
     if candidate.slots and candidate.in_use >= candidate.slots:
         return "no_slot"

@@ -225,7 +225,8 @@ def learned(
             yield CreditsSeen(given.has_credits, given.unlimited, given.balance[:LIMIT_NAME_CHARS_MAX], observed_at)
     yield from newest.values()
     if outcome is Outcome.COMPLETED:
-        yield Served(ended_at)
+        # As of its grant: a turn that was running when the account was refused proves nothing by ending well.
+        yield Served(held.granted_at - clock_ahead)
     elif problem is not None and problem.blame is Blame.ACCOUNT:
         yield blamed(held, outcome, problem, refused_until=refused_until, ended_at=ended_at)
 

@@ -87,6 +87,9 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
                 f"This control speaks protocol {PROTOCOL}, the gateway {first.hello.protocol}. Upgrade the older one.",
             )
         session = Session(self, ReplicaId(first.hello.replica_id))
+        for older in self._sessions:
+            if older.replica_id == session.replica_id:
+                older.end()  # half open: what it were granted from here on, nobody would read
         session.answer.welcome.CopyFrom(self._welcome)
         await self.leases.renew(session.replica_id, now=self.clock.now())
         self.gateways.attached(session.replica_id, first.hello.version)
@@ -136,8 +139,10 @@ class Session:
             self.end()
 
     def end(self) -> None:
-        """Nothing more is said to the gateway."""
+        """Nothing more is said to the gateway, so nothing more is granted to it on this stream."""
         self._is_over = True
+        for scope in self._waiting.values():
+            scope.cancel()
         self._has_answer.set()
 
     async def _take_in(self, message: pb.AttachRequest, tasks: TaskGroup) -> None:
@@ -186,6 +191,8 @@ class Session:
         tasks.start_soon(record)
 
     async def _acquire(self, message: pb.Acquire) -> None:
+        if self._is_over:
+            return
         with anyio.CancelScope() as scope:
             self._waiting[message.acquire_id] = scope
             try:

@@ -13,12 +13,13 @@ from codex_lb.control.domain.continuity import Claim, claim, foreign
 from codex_lb.control.domain.evidence import PLAN_REFUSALS
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
-from codex_lb.control.domain.selection import STOPPED, Choice, Strategy, choose
+from codex_lb.control.domain.selection import AT_RATE, STOPPED, Choice, Strategy, choose
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.pool import Member, Pool
 from codex_lb.control.usecases.ports import Continuities, Leases
 from codex_lb.kit.clock import Clock
 
+SHORTEST_WAIT_S = 0.05
 OWNER_WAIT_S = 2.0  # for a slot of the account that knows the conversation, before its thoughts are given up
 
 
@@ -104,6 +105,11 @@ class AcquireLease:
                     return granted
                 continue
             left_s = wanted.wait_max_s - waited_s
+            returns_s = self._returns_in(choice, tie)
+            if returns_s is not None and returns_s <= left_s:
+                # A rate that is over in a moment is worth the moment.
+                await self._leases.wait_freed(timeout_s=max(returns_s, SHORTEST_WAIT_S))
+                continue
             if not choice.is_busy or left_s <= 0 or not await self._leases.wait_freed(timeout_s=left_s):
                 return refusal(choice, waited_s=waited_s, is_bound=tie.is_bound)
 
@@ -111,6 +117,12 @@ class AcquireLease:
         continuity = wanted.continuity
         owners = self._continuities.owners([anchor.digest for anchor in continuity.anchors])
         return claim(wanted, owners, self._continuities.affinities(continuity.affinity_keys))
+
+    def _returns_in(self, choice: Choice, tie: Claim) -> float | None:
+        """Seconds until an account returns that the turn could take; None when none is known to."""
+        if choice.account_id is not None or choice.is_busy or choice.retry_at is None or tie.is_bound:
+            return None
+        return max(0.0, (choice.retry_at - self._clock.now()).total_seconds())
 
     def _is_worth_waiting(self, choice: Choice, tie: Claim, waited_s: float) -> bool:
         """Whether the account that can read the whole conversation lacks but a slot, and may have one in a moment."""
@@ -199,6 +211,10 @@ def refusal(choice: Choice, *, waited_s: float, is_bound: bool = False) -> Refus
         return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)
     limited = sum(counts.get(reason, 0) for reason in LIMITED)
     left = sum(counts.get(f"left:{code}", 0) for code in LIMIT_CODES)
+    at_rate = counts.get(AT_RATE, 0)
+    if at_rate and at_rate + limited + left == choice.decision.candidates:
+        message = "Every account in the pool is at its rate limit. Try again in a moment."
+        return Refused(RefusalReason.POOL_BUSY, message, choice.retry_at, None, decision)
     if limited and limited + left == choice.decision.candidates:
         message = "Every account in the pool has used up its quota."
         return Refused(RefusalReason.POOL_EXHAUSTED, message, choice.retry_at, choice.retry_at, decision)

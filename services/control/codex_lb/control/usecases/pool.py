@@ -124,6 +124,8 @@ class Pool:
                 status=known.status,
                 until=known.until,
                 is_probing=known.is_probing,
+                is_at_rate=known.reason == "rate_limit_exceeded",
+                probes=leases.granted_since(account_id, known.probing_since) if known.probing_since else 0,
                 offers_model=not model or self.catalog.offers(member.account.plan, model),
                 long_used_percent=_used(long, now),
                 short_used_percent=_used(short, now),

@@ -332,6 +332,10 @@ class Leases(Protocol):
         """Stream slots taken on an account."""
         ...
 
+    def granted_since(self, account_id: AccountId, when: datetime) -> int:
+        """Leases of an account that were granted since then; asked only of accounts that are being probed."""
+        ...
+
     def held(self) -> int:
         """Leases in all."""
         ...

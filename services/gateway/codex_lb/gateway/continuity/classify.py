@@ -26,9 +26,7 @@ SESSION_HEADERS = (
     b"thread-id", b"session-id", b"session_id", b"x-codex-session-id", b"x-codex-conversation-id", b"x-session-affinity",
     b"x-session-id",
 )  # fmt: skip
-# An item's ciphertext, wherever it stands in the item: upstream's alphabet needs no escapes.
-_CIPHERTEXT = re.compile(rb'"encrypted_content"\s*:\s*"([A-Za-z0-9+/=_\-.]{16,})"')
-_COMPACTION = re.compile(rb'"type"\s*:\s*"compaction"')
+CIPHERTEXT_CHARS_MIN = 16  # shorter is no ciphertext
 _FILE_ID = re.compile(rb'"file_id"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -57,26 +55,38 @@ def classify(headers: Iterable[RawHeader], body: bytes) -> Continuity:
 
 
 def anchors_in(data: bytes) -> tuple[Anchor, ...]:
-    """Everything in a body, or in an output item, that only one account can read; the newest last."""
+    """Everything in a body, in an event, or in an item, that only one account can read; the newest last."""
     found: list[Anchor] = []
     if b'"encrypted_content"' in data:
-        holds_blob = _COMPACTION.search(data) is not None
-        found += [
-            Anchor(_kind(data, match.start(), match.end(), holds_blob), digest_of(match[1]))
-            for match in _CIPHERTEXT.finditer(data)
-        ]
+        found += _sealed_in(data)
     if b'"file_id"' in data:
         found += [Anchor(AnchorKind.FILE, digest_of(match[1])) for match in _FILE_ID.finditer(data)]
     return tuple(found[-ANCHORS_MAX:])
 
 
-def _kind(data: bytes, start: int, end: int, holds_blob: bool) -> AnchorKind:
-    """A ciphertext is a compaction's or a thought's; the item around it says which."""
-    if not holds_blob:
-        return AnchorKind.REASONING
-    opening, closing = data.rfind(b"{", 0, start), data.find(b"}", end)
-    item = data[opening : closing if closing > 0 else len(data)]
-    return AnchorKind.COMPACTION if _COMPACTION.search(item) else AnchorKind.REASONING
+class Sealed(msgspec.Struct):
+    """What is read of an item, or of what holds items."""
+
+    type: object = None
+    encrypted_content: object = None
+    item: msgspec.Raw | None = None
+    input: msgspec.Raw | None = None
+
+
+def _sealed_in(data: bytes) -> list[Anchor]:
+    """Ciphertexts. A thought may be left out; whatever else is sealed is taken for what the turn means nothing without."""
+    try:
+        read = msgspec.json.decode(data, type=Sealed)
+        inner = [read.item] if read.item is not None else []
+        if read.input is not None and bytes(read.input).startswith(b"["):
+            inner += msgspec.json.decode(read.input, type=list[msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    found = [anchor for one in inner if b'"encrypted_content"' in bytes(one) for anchor in _sealed_in(bytes(one))]
+    if isinstance(read.encrypted_content, str) and len(read.encrypted_content) >= CIPHERTEXT_CHARS_MIN:
+        kind = AnchorKind.REASONING if read.type == "reasoning" else AnchorKind.COMPACTION
+        found.append(Anchor(kind, digest_of(read.encrypted_content.encode("utf-8", "surrogatepass"))))
+    return found
 
 
 def affinity_keys(headers: Iterable[RawHeader], body: bytes) -> tuple[bytes, ...]:

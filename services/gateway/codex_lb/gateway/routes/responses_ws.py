@@ -118,6 +118,7 @@ class Connection:
         self._waiting: asyncio.Queue[tuple[str, FrameHead] | None] = asyncio.Queue(TURNS_WAITING_MAX)
         self._gone = asyncio.Event()
         self._is_busy = False
+        self._is_closed = False  # by us
         self._is_draining = False
         self._drained = asyncio.Event()
 
@@ -239,7 +240,11 @@ class Connection:
 
     async def _mirror_close(self) -> None:
         """Upstream closed between two turns: so do we, and the client opens anew when it next has something to say."""
-        await self._session.closed.wait()
+        while True:
+            await self._session.closed.wait()
+            if not self._is_busy and self._waiting.empty():
+                break
+            self._session.closed.clear()  # the turn that comes opens a socket of its own
         await self._close(self._session.close_code, "Upstream closed the connection")
 
     async def _close_when_drained(self) -> None:
@@ -247,12 +252,17 @@ class Connection:
         await self._close(RESTARTING, "Server is draining")
 
     async def _send(self, frame: str) -> None:
+        if self._is_closed:
+            return
         try:
             await self._send_message({"type": "websocket.send", "text": frame})
         except OSError:  # uvicorn's word for a client that is gone
             self._gone.set()
 
     async def _close(self, code: int, reason: str) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
         code = code if 1000 <= code < 5000 and code not in (1004, 1005, ABNORMAL, 1015) else INTERNAL_ERROR
         try:
             await self._send_message({"type": "websocket.close", "code": code, "reason": reason[:120]})

@@ -24,7 +24,7 @@ RESPONSES_PATH = "/codex/responses"
 ERROR_BODY_BYTES_MAX = 64 * 2**10  # upstream's errors are a few hundred bytes; a challenge page is some thousands
 ERROR_BODY_S = 10.0  # the status says enough if the words do not come
 PLAIN_BYTES_MAX = 2**30  # it was unpacked within the configured bound before
-TAIL_S = 2.0  # for what may follow the last event; the client has its answer already
+TAIL_S = 0.5  # for what may follow the last event; the client has its answer already
 
 
 class HttpCaller:
@@ -114,12 +114,12 @@ class HttpAttempt:
 
     async def _tail(self, answer: UpstreamAnswer, scanner: EventScanner, relay: Relay) -> None:
         """What upstream still sends behind its last event, such as `data: [DONE]`."""
-        if not isinstance(relay.outcome, Completed):
+        if not isinstance(relay.outcome, Completed) or self._context.delivery.transport == "json":
             return
         with anyio.move_on_after(TAIL_S):
             while chunk := await answer.chunk():
                 for segment in scanner.feed(chunk):
-                    await self._context.delivery.take(segment)
+                    await relay.take(segment)
                 await self._context.delivery.flush()
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 import anyio
 import structlog
 
+from codex_lb.gateway.continuity.classify import anchors_in
 from codex_lb.gateway.errors import GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
 from codex_lb.gateway.leasing.client import LeaseClient, LeaseRefusedError
@@ -195,6 +196,8 @@ class Forward:
                 self._timings.total_s = self._elapsed()
                 raise
             holding.end.outcome = told.outcome if isinstance(told, Answer) else told
+            if self._errand.work is Work.FILE and isinstance(told, Answer) and told.refusal is None:
+                holding.end.anchors += anchors_in(told.body)  # only this account can show the file to a model
             self._timings.total_s = self._elapsed()
             step = next_step(holding.end.outcome, is_visible=False, budget=budget)
             if step is not Step.SAME_ACCOUNT:

@@ -28,7 +28,7 @@ def error_of_refusal(refusal: LeaseRefusedError, failure: Failure | None) -> Gat
             plan = failure.fault.plan if failure is not None else ""
             return PoolExhaustedError(str(refusal), resets_at=refusal.resets_at, plan=plan)
         case "ERROR_REASON_POOL_BUSY" if failure is None:
-            return PoolBusyError(str(refusal))
+            return PoolBusyError(str(refusal), retry_at=refusal.retry_at)
         case "ERROR_REASON_MODEL_NOT_OFFERED":
             return ModelNotOfferedError(str(refusal))
         case "ERROR_REASON_OWNER_UNAVAILABLE":

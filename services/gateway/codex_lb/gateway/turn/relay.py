@@ -28,10 +28,13 @@ class Relay:
         self.withheld: list[Segment] = []
 
     async def take(self, segment: Segment) -> None:
-        """The next event, or run of events. What follows a failure is nothing."""
-        if segment.kind is Kind.ORDINARY and self._has_output:
+        """The next event, or run of events. What follows a failure is nothing, and no failure follows an answer."""
+        if isinstance(self.outcome, Completed):
+            if segment.kind not in (Kind.FAILED, Kind.ERROR):
+                await self._give(segment)
+        elif segment.kind is Kind.ORDINARY and self._has_output:
             await self._give(segment)
-        elif self.outcome is None or isinstance(self.outcome, Completed):
+        elif self.outcome is None:
             await self._consider(segment)
 
     async def flush(self) -> None:

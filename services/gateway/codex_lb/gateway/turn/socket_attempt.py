@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from codex_lb.gateway.continuity.classify import without
 from codex_lb.gateway.leasing.held import Holding
-from codex_lb.gateway.outcome import Blame, Broken, Completed, Fault, Outcome
+from codex_lb.gateway.outcome import Blame, Broken, Completed, Fault, Outcome, Rejected
 from codex_lb.gateway.sessions.session import Session
 from codex_lb.gateway.turn.attempt import HttpAttempt
 from codex_lb.gateway.turn.context import Attempt, TurnContext, Wish
@@ -38,13 +38,14 @@ class SocketCaller:
         self._session = session
         self._upstream = upstream
         self._frames = frames
+        self._owner = session.account_id  # stays the owner when its socket is lost on the way
         self._event_bytes_max = event_bytes_max
         self._is_too_large = len(frames.frame) >= FRAME_BYTES_MAX
 
     def wish(self) -> Wish:
         """A continuation takes the account whose socket is open and no other; what is complete goes where it is best."""
         is_bound = self._frames.is_continuation
-        return Wish(self._session.account_id if is_bound else "", is_bound=is_bound, upstream_transport="websocket")
+        return Wish(self._owner if is_bound else "", is_bound=is_bound, upstream_transport="websocket")
 
     def attempt(self, context: TurnContext) -> Attempt:
         if (self._session.is_http_only or self._is_too_large) and self._frames.body:
@@ -143,4 +144,5 @@ class SocketAttempt:
 
 def lost_continuation() -> Outcome:
     """The response to be continued died with its socket."""
-    return Broken(Fault("previous_response_not_found", Blame.CLIENT, "Previous response not found."))
+    # The client's to mend, by sending everything: no other account could go on either.
+    return Rejected(Fault("previous_response_not_found", Blame.CLIENT, "Previous response not found."))

@@ -64,7 +64,8 @@ class SocketDelivery:
                 event = failed_event(code=code_for_stream(error), message=str(error), response_id="")
                 await self._write(data_of(event).decode())
             return True
-        if self._is_continuation and not isinstance(error, UpstreamRefusedError | InvalidRequestError):
+        is_refused = isinstance(error, UpstreamRefusedError | InvalidRequestError) and error.code != NOT_FOUND
+        if self._is_continuation and not is_refused:
             await self._write(start_over())
         else:
             await self._write(error_frame(error))

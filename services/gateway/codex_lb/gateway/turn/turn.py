@@ -89,7 +89,7 @@ class Turns:
         `gone` returns when the client hangs up; `caller` says how to speak to upstream, by requests unless told.
         """
         self.running += 1
-        session = Session(self.sockets, self.clock) if caller is None and self.goes_by_socket(request) else None
+        session = Session(self.sockets, self.clock) if caller is None and self.wants_sockets() else None
         if session is not None:
             caller = self.by_socket(request, session)
         turn = Turn(self, request, delivery, caller or self.by_request(request))
@@ -103,13 +103,11 @@ class Turns:
             raise error
         return turn.completed
 
-    def goes_by_socket(self, request: TurnRequest) -> bool:
-        """Whether a turn that came by HTTP gets a socket of its own (ADR 0009)."""
-        return self.wants_sockets() and b'"image_generation"' not in request.body
-
-    def by_socket(self, request: TurnRequest, session: Session) -> SocketCaller:
-        """Speaks to upstream over a socket that lives as long as the turn."""
+    def by_socket(self, request: TurnRequest, session: Session) -> Caller:
+        """Speaks to upstream over a socket that lives as long as the turn; drawn images are too large for one."""
         plain = unpack(request.body, request.content_encoding.encode(), bytes_max=PLAIN_BYTES_MAX, too_large_status=400)
+        if b'"image_generation"' in plain:
+            return self.by_request(request)
         frames = Frames(frame_of(plain), request.body, is_continuation=False)
         return SocketCaller(session, self.upstream, frames, event_bytes_max=self.limits.event_bytes_max)
 
