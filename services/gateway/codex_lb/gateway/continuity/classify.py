@@ -69,20 +69,21 @@ class Sealed(msgspec.Struct):
 
     type: object = None
     encrypted_content: object = None
-    item: msgspec.Raw | None = None
-    input: msgspec.Raw | None = None
+    item: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
 
 
-def _sealed_in(data: bytes) -> list[Anchor]:
+def _sealed_in(data: bytes, *, levels: int = 2) -> list[Anchor]:
     """Ciphertexts. A thought may be left out; whatever else is sealed is taken for what the turn means nothing without."""
     try:
         read = msgspec.json.decode(data, type=Sealed)
-        inner = [read.item] if read.item is not None else []
-        if read.input is not None and bytes(read.input).startswith(b"["):
+        inner = [read.item] if bytes(read.item) else []
+        if bytes(read.input).startswith(b"["):
             inner += msgspec.json.decode(read.input, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
-    found = [anchor for one in inner if b'"encrypted_content"' in bytes(one) for anchor in _sealed_in(bytes(one))]
+    sealed = [bytes(one) for one in inner if levels and b'"encrypted_content"' in bytes(one)]
+    found = [anchor for one in sealed for anchor in _sealed_in(one, levels=levels - 1)]
     if isinstance(read.encrypted_content, str) and len(read.encrypted_content) >= CIPHERTEXT_CHARS_MIN:
         kind = AnchorKind.REASONING if read.type == "reasoning" else AnchorKind.COMPACTION
         found.append(Anchor(kind, digest_of(read.encrypted_content.encode("utf-8", "surrogatepass"))))
