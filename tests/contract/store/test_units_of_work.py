@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import anyio
 import pytest
 
@@ -171,3 +173,24 @@ async def test_a_unit_whose_database_goes_away_says_so_and_nothing_is_stored(
             await lose_the_connection(store)
 
         assert await aliases(store) == []
+
+
+async def test_a_writer_that_is_cancelled_anywhere_leaves_no_lock_behind(store: Database) -> None:
+    async def write() -> None:
+        while True:
+            async with store.begin(writing=True) as unit:
+                await unit.terms.next("cancelled")
+                await unit.fingerprints.load()
+
+    async with store.begin(writing=True):
+        pass  # connecting is not what is cut off here
+    for turns_of_the_loop in range(60):
+        task = asyncio.create_task(write())
+        for _ in range(turns_of_the_loop):
+            await asyncio.sleep(0.0005)
+        task.cancel()
+        await asyncio.wait([task])
+
+        with anyio.fail_after(1.0):
+            async with store.begin(writing=True) as unit:
+                await unit.terms.next("afterwards")

@@ -12,6 +12,7 @@ from sqlalchemy import CursorResult, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from codex_lb.control.errors import ControlError, StoreConflictError, StoreUnavailableError, UnstorableError
+from codex_lb.kit.uninterrupted import uninterrupted
 
 ENDS_WITHIN_S = 5.0  # longer than a statement may take: whoever waits for the end learns from the statement's deadline
 
@@ -30,10 +31,9 @@ class Transaction:
         with answers():
             connection = await self._engine.connect()
             try:
-                await connection.begin()
+                await uninterrupted(_begin(connection))
             except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await connection.close()
+                await uninterrupted(connection.close())
                 raise
         self._connection = connection
 
@@ -44,21 +44,32 @@ class Transaction:
         if self._connection is None:
             raise RuntimeError("a unit of work is used outside of its `async with`")
         with answers():
-            return await self._connection.execute(statement, rows)
+            # To its end, which the statement's deadline bounds: a connection that is cut off in the middle of one keeps
+            # the locks of its transaction, on SQLite the whole database's, for as long as nobody collects it.
+            return await uninterrupted(self._connection.execute(statement, rows))
 
     async def end(self, *, commit: bool) -> None:
         """Commits or rolls back and gives the connection back, also when whoever waited for it has left."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + ENDS_WITHIN_S) as scope, answers():
-            try:
-                if commit:
-                    await connection.commit()
-            finally:
-                await connection.close()  # rolls back what is not committed
-        if scope.cancelled_caught:
-            raise StoreUnavailableError(f"the database did not end a transaction within {ENDS_WITHIN_S:g} s")
+        with answers():
+            await uninterrupted(_end(connection, commit=commit))
+
+
+async def _begin(connection: AsyncConnection) -> None:
+    await connection.begin()
+
+
+async def _end(connection: AsyncConnection, *, commit: bool) -> None:
+    with anyio.move_on_after(ENDS_WITHIN_S) as scope:
+        try:
+            if commit:
+                await connection.commit()
+        finally:
+            await connection.close()  # rolls back what is not committed
+    if scope.cancelled_caught:
+        raise StoreUnavailableError(f"the database did not end a transaction within {ENDS_WITHIN_S:g} s")
 
 
 @contextmanager

@@ -42,6 +42,7 @@ from codex_lb.control.usecases.import_accounts import ImportAccounts, SignedIn
 from codex_lb.control.usecases.ports import Issuer, NotYet, Sealed, Store, UnitOfWork, Vault
 from codex_lb.control.usecases.view_flows import found
 from codex_lb.kit.clock import Clock
+from codex_lb.kit.uninterrupted import uninterrupted
 
 LOOK_AGAIN_S = 0.1  # how soon those who wait for another's exchange learn of its end
 STORE_WITHIN_S = 15.0  # added to the exchange's own bound: a claim outlives both
@@ -96,9 +97,8 @@ class FinishFlow:
                     await anyio.sleep(LOOK_AGAIN_S)
                 case FlowStage.PENDING:
                     # Whoever hangs up now must not lose the login: a code that was sent is spent.
-                    with anyio.CancelScope(shield=True):
-                        if ended := await self._end(flow, sealed, callback):
-                            return ended
+                    if ended := await uninterrupted(self._end(flow, sealed, callback)):
+                        return ended
                 case _:
                     return replace(flow, stage=stage)
 
@@ -137,14 +137,13 @@ class FinishFlow:
         async with anyio.create_task_group() as asking_all:
             for flow, sealed in live:
                 if flow.method is FlowMethod.DEVICE and flow.poll_at is not None and flow.poll_at <= now:
-                    asking_all.start_soon(self._poll, flow, sealed)
+                    asking_all.start_soon(uninterrupted, self._poll(flow, sealed))  # as above
 
     async def _poll(self, flow: Flow, sealed: Sealed) -> None:
         try:
-            with anyio.CancelScope(shield=True):  # as above: the login may be on its way
-                claimed = await self._save(asking(flow, until=self._clock.now() + self._claimed_for))
-                if claimed is not None:
-                    await self._take_answer(claimed, sealed)
+            claimed = await self._save(asking(flow, until=self._clock.now() + self._claimed_for))
+            if claimed is not None:
+                await self._take_answer(claimed, sealed)
         except ControlError as error:
             log.warning("a device's sign-in waits", flow_id=flow.flow_id, why=str(error))
 
