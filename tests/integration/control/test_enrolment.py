@@ -472,6 +472,23 @@ async def test_a_sign_in_that_is_cancelled_while_its_code_is_exchanged_adds_no_a
     assert await listed(peers) == []
 
 
+async def test_whoever_hangs_up_while_the_code_is_exchanged_loses_nothing(
+    peers: Peers, upstream: Upstream, browser: httpx.AsyncClient
+) -> None:
+    await upstream.add_account("ann")
+    await upstream.script("ann", sim.hold_headers(), kind="token")
+    started = await start(peers)
+    url = await consent(browser, started)
+
+    call = peers.sign_ins.CompleteFlow(pb.CompleteFlowRequest(name=started.flow.name, callback_url=url))
+    await upstream.wait_for(lambda seen: seen.held == 1)
+    call.cancel()
+    await upstream.release()
+
+    flow = await eventually(lambda: look(peers, started), lambda flow: flow.state != pb.FLOW_STATE_EXCHANGING)
+    assert flow.state == SUCCEEDED
+
+
 async def test_what_has_succeeded_cannot_be_cancelled(
     peers: Peers, upstream: Upstream, browser: httpx.AsyncClient
 ) -> None:
