@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import anyio
+from httpx import Response
 
 from tests.support.system import System, a_turn, free_port, run_program, settings_for, start_all_in_one
 from tests.support.upstream import Upstream, hold, limit, ok
