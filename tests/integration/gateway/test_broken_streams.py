@@ -39,9 +39,11 @@ async def test_a_cut_anywhere_gives_one_failure_or_the_whole_answer(pair: Pair, 
         assert answer.content.endswith(b"\n\n")
 
     # Behind the first output a cut is final, so each position costs one call; before it, every retry is cut too.
-    for start in range(visible_from, len(whole), 7 * 8):
-        await asyncio.gather(*(cut_at(p) for p in range(start, min(start + 7 * 8, len(whole)), 7)))
-    await asyncio.gather(*(cut_at(p) for p in range(1, visible_from, 97)))
+    step = 1 if route == CODEX else 7
+    for start in range(visible_from, len(whole), 8 * step):
+        await asyncio.gather(*(cut_at(p) for p in range(start, min(start + 8 * step, len(whole)), step)))
+    for start in range(1, visible_from, 8 * 97):
+        await asyncio.gather(*(cut_at(p) for p in range(start, min(start + 8 * 97, visible_from), 97)))
     await pair.settled()
 
 
