@@ -73,7 +73,7 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         self._delete = delete
 
     @ruled(SERVICE)
-    async def ImportAccounts(self, request: pb.ImportAccountsRequest, _: Context) -> pb.ImportAccountsResponse:  # noqa: N802
+    async def ImportAccounts(self, request: pb.ImportAccountsRequest, _: Context) -> pb.ImportAccountsResponse:
         """One row per file."""
         files = [
             AuthFile(file.display_name or f"file {position}", file.content)
@@ -83,12 +83,12 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         return pb.ImportAccountsResponse(rows=[self._row(row) for row in rows])
 
     @ruled(SERVICE)
-    async def GetAccount(self, request: pb.GetAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+    async def GetAccount(self, request: pb.GetAccountRequest, _: Context) -> pb.Account:
         """One account."""
         return account(self._view.one(account_id(request.name)))
 
     @ruled(SERVICE)
-    async def ListAccounts(self, request: pb.ListAccountsRequest, _: Context) -> pb.ListAccountsResponse:  # noqa: N802
+    async def ListAccounts(self, request: pb.ListAccountsRequest, _: Context) -> pb.ListAccountsResponse:
         """A page."""
         page = self._view.page(size=request.page_size, token=request.page_token)
         return pb.ListAccountsResponse(
@@ -98,22 +98,22 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         )
 
     @ruled(SERVICE)
-    async def PauseAccount(self, request: pb.PauseAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+    async def PauseAccount(self, request: pb.PauseAccountRequest, _: Context) -> pb.Account:
         """The account, paused."""
         return account(self._view.view(await self._operate.pause(account_id(request.name))))
 
     @ruled(SERVICE)
-    async def ResumeAccount(self, request: pb.ResumeAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+    async def ResumeAccount(self, request: pb.ResumeAccountRequest, _: Context) -> pb.Account:
         """The account, where it stands without the pause."""
         return account(self._view.view(await self._operate.resume(account_id(request.name))))
 
     @ruled(SERVICE)
-    async def ReactivateAccount(self, request: pb.ReactivateAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+    async def ReactivateAccount(self, request: pb.ReactivateAccountRequest, _: Context) -> pb.Account:
         """The account, offered again."""
         return account(self._view.view(await self._operate.reactivate(account_id(request.name))))
 
     @ruled(SERVICE)
-    async def UpdateAccount(self, request: pb.UpdateAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+    async def UpdateAccount(self, request: pb.UpdateAccountRequest, _: Context) -> pb.Account:
         """The account, changed."""
         wanted = request.account
         member = await self._update(
@@ -124,18 +124,18 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         return account(self._view.view(member))
 
     @ruled(SERVICE)
-    async def RefreshAccount(self, request: pb.RefreshAccountRequest, _: Context) -> pb.Account:  # noqa: N802
+    async def RefreshAccount(self, request: pb.RefreshAccountRequest, _: Context) -> pb.Account:
         """The account as it stands; what the worker finds shows a moment later."""
         member = await self._refresh.account(account_id(request.name), rotate_tokens=request.rotate_tokens)
         return account(self._view.view(member))
 
     @ruled(SERVICE)
-    async def SyncModels(self, _request: pb.SyncModelsRequest, _: Context) -> pb.SyncModelsResponse:  # noqa: N802
+    async def SyncModels(self, _request: pb.SyncModelsRequest, _: Context) -> pb.SyncModelsResponse:
         """The plans that will be listed."""
         return pb.SyncModelsResponse(plans=await self._refresh.models())
 
     @ruled(SERVICE)
-    async def DeleteAccount(self, request: pb.DeleteAccountRequest, _: Context) -> pb.DeleteAccountResponse:  # noqa: N802
+    async def DeleteAccount(self, request: pb.DeleteAccountRequest, _: Context) -> pb.DeleteAccountResponse:
         """Nothing: it is gone."""
         await self._delete(account_id(request.name), with_history=request.delete_history)
         return pb.DeleteAccountResponse()

@@ -32,12 +32,12 @@ class KeyRpc(key_service_pb2_grpc.KeyServiceServicer):
         self._rotate = rotate
 
     @ruled(SERVICE)
-    async def ListKeys(self, _request: pb.ListKeysRequest, _: Context) -> pb.ListKeysResponse:  # noqa: N802
+    async def ListKeys(self, _request: pb.ListKeysRequest, _: Context) -> pb.ListKeysResponse:
         """All keys, and how far a rotation is."""
         return pb.ListKeysResponse(keys=[key(view) for view in await self._rotate.list()], problem=self._rotate.problem)
 
     @ruled(SERVICE)
-    async def RotateKeys(self, _request: pb.RotateKeysRequest, _: Context) -> pb.RotateKeysResponse:  # noqa: N802
+    async def RotateKeys(self, _request: pb.RotateKeysRequest, _: Context) -> pb.RotateKeysResponse:
         """The keys once a new one seals."""
         return pb.RotateKeysResponse(keys=[key(view) for view in await self._rotate.start()])
 

@@ -46,7 +46,7 @@ class OAuthRpc(oauth_service_pb2_grpc.OAuthServiceServicer):
         self._export = export
 
     @ruled(SERVICE)
-    async def StartFlow(self, request: pb.StartFlowRequest, _: Context) -> pb.StartFlowResponse:  # noqa: N802
+    async def StartFlow(self, request: pb.StartFlowRequest, _: Context) -> pb.StartFlowResponse:
         """A sign-in with all that a person needs."""
         method = FlowMethod.DEVICE if request.method == pb.FLOW_METHOD_DEVICE else FlowMethod.BROWSER
         started = await self._start(method, account_id(request.account) if request.account else None)
@@ -59,23 +59,23 @@ class OAuthRpc(oauth_service_pb2_grpc.OAuthServiceServicer):
         )
 
     @ruled(SERVICE)
-    async def GetFlow(self, request: pb.GetFlowRequest, _: Context) -> pb.Flow:  # noqa: N802
+    async def GetFlow(self, request: pb.GetFlowRequest, _: Context) -> pb.Flow:
         """How it stands."""
         return self._flow(await self._view.one(flow_id(request.name)))
 
     @ruled(SERVICE)
-    async def CompleteFlow(self, request: pb.CompleteFlowRequest, _: Context) -> pb.Flow:  # noqa: N802
+    async def CompleteFlow(self, request: pb.CompleteFlowRequest, _: Context) -> pb.Flow:
         """How it stands after that address."""
         wanted = flow_id(request.name) if request.name else None
         return self._flow(await self._finish.by_pasted_url(wanted, request.callback_url))
 
     @ruled(SERVICE)
-    async def CancelFlow(self, request: pb.CancelFlowRequest, _: Context) -> pb.Flow:  # noqa: N802
+    async def CancelFlow(self, request: pb.CancelFlowRequest, _: Context) -> pb.Flow:
         """How it ended."""
         return self._flow(await self._view.cancel(flow_id(request.name)))
 
     @ruled(SERVICE)
-    async def ExportAccount(self, request: pb.ExportAccountRequest, _: Context) -> pb.ExportAccountResponse:  # noqa: N802
+    async def ExportAccount(self, request: pb.ExportAccountRequest, _: Context) -> pb.ExportAccountResponse:
         """The file."""
         return pb.ExportAccountResponse(file_name="auth.json", content=self._export(account_id(request.name)))
 

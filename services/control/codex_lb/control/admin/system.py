@@ -24,7 +24,7 @@ class SystemRpc(system_service_pb2_grpc.SystemServiceServicer):
         self._tell = tell
 
     @ruled(SERVICE)
-    async def GetStatus(self, _request: pb.GetStatusRequest, _: Context) -> pb.GetStatusResponse:  # noqa: N802
+    async def GetStatus(self, _request: pb.GetStatusRequest, _: Context) -> pb.GetStatusResponse:
         """The status now."""
         status = self._tell()
         return pb.GetStatusResponse(

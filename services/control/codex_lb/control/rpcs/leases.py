@@ -72,7 +72,7 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
         for session in self._sessions:
             session.end()
 
-    async def Attach(  # noqa: N802 - gRPC's name
+    async def Attach(
         self,
         request_iterator: AsyncIterator[pb.AttachRequest],
         context: AttachContext,  # noqa: ARG002

@@ -34,7 +34,7 @@ class PolicyRpc(policy_pb2_grpc.PolicyServiceServicer):
         """Ends every watch, so that gateways look for another control."""
         self._drained.set()
 
-    async def Watch(  # noqa: N802 - gRPC's name
+    async def Watch(
         self,
         request: pb.WatchRequest,
         context: WatchContext,  # noqa: ARG002

@@ -42,7 +42,7 @@ class RefreshRpc(refresh_pb2_grpc.RefreshServiceServicer):
         self._claim = claim
         self._report = report
 
-    async def ClaimTickets(  # noqa: N802 - gRPC's name
+    async def ClaimTickets(
         self,
         request: pb.ClaimTicketsRequest,
         context: ClaimContext,  # noqa: ARG002
@@ -57,7 +57,7 @@ class RefreshRpc(refresh_pb2_grpc.RefreshServiceServicer):
             tickets=[ticket(one) for one in claim.tickets], next_claim_in=wire_seconds(claim.next_claim_in_s)
         )
 
-    async def ReportTicket(  # noqa: N802 - gRPC's name
+    async def ReportTicket(
         self,
         request: pb.ReportTicketRequest,
         context: ReportContext,  # noqa: ARG002
