@@ -31,6 +31,10 @@ class InvalidUpdateError(ControlError):
     """A change that cannot be made; the text names the field."""
 
 
+class InvalidPricesError(ControlError):
+    """A price list that cannot be used; the text names the place."""
+
+
 class InvalidAuthFileError(ControlError):
     """An auth.json that cannot be used; the text names the field."""
 

@@ -96,6 +96,11 @@ class ControlSettings(ServiceSettings):
     token_refresh_at_once_max: int = Field(default=4, ge=1, description="How many rotations run at once.")
     token_refresh_gap_seconds: float = Field(default=0.25, ge=0, description="How far apart rotations start.")
 
+    prices_file: Path | None = Field(
+        default=None,
+        description="Own price list in TOML, over the one that ships; without it, published prices count.",
+    )
+
     proxy_account_stream_limit: int = Field(
         default=8, ge=0, description="Turns an account serves at once, in the whole cluster; 0: no limit."
     )

@@ -25,7 +25,8 @@ REASONS: Mapping[type[errors.ControlError], reasons.ErrorReason.ValueType] = {
     errors.KeyRotationRefusedError: reasons.ERROR_REASON_KEY_ROTATION_REFUSED,
     errors.OtherSeatError: reasons.ERROR_REASON_ACCOUNT_STATE_CONFLICT,
     errors.TooManyFlowsError: reasons.ERROR_REASON_TOO_MANY_FLOWS,
-    errors.InvalidDatabaseUrlError: reasons.ERROR_REASON_INTERNAL,  # these four end a start; no call can meet them
+    errors.InvalidDatabaseUrlError: reasons.ERROR_REASON_INTERNAL,  # these five end a start; no call can meet them
+    errors.InvalidPricesError: reasons.ERROR_REASON_INTERNAL,
     errors.KeyFileError: reasons.ERROR_REASON_INTERNAL,
     errors.MigrationError: reasons.ERROR_REASON_INTERNAL,
     errors.WrongKeyError: reasons.ERROR_REASON_INTERNAL,
