@@ -17,10 +17,17 @@ from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.permissions import MissingRuleError, Rule, require, rule_of, rules_of
+from codex_lb.control.admin.settings import SettingsRpc
 from codex_lb.control.admin.system import SystemRpc
 from codex_lb.kit.rpc_errors import RpcFailure
 
-FACES = {"AccountService": AccountRpc, "KeyService": KeyRpc, "OAuthService": OAuthRpc, "SystemService": SystemRpc}
+FACES = {
+    "AccountService": AccountRpc,
+    "KeyService": KeyRpc,
+    "OAuthService": OAuthRpc,
+    "SettingsService": SettingsRpc,
+    "SystemService": SystemRpc,
+}
 
 
 def files() -> Iterator[FileDescriptor]:

@@ -17,6 +17,7 @@ from codex_lb.api.admin.v1 import (
     account_service_pb2_grpc,
     key_service_pb2_grpc,
     oauth_service_pb2_grpc,
+    settings_service_pb2_grpc,
     system_service_pb2,
     system_service_pb2_grpc,
 )
@@ -55,6 +56,11 @@ class Peers:
     def keys(self) -> key_service_pb2_grpc.KeyServiceAsyncStub:
         """An operator who cares for the encryption key."""
         return key_service_pb2_grpc.KeyServiceStub(self.channel)
+
+    @property
+    def settings(self) -> settings_service_pb2_grpc.SettingsServiceAsyncStub:
+        """An operator who changes settings."""
+        return settings_service_pb2_grpc.SettingsServiceStub(self.channel)
 
     @property
     def worker(self) -> refresh_pb2_grpc.RefreshServiceAsyncStub:

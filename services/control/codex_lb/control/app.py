@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from codex_lb.api.admin.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from codex_lb.api.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
+from codex_lb.api.admin.v1.settings_service_pb2_grpc import add_SettingsServiceServicer_to_server
 from codex_lb.api.admin.v1.system_service_pb2_grpc import add_SystemServiceServicer_to_server
 from codex_lb.api.control.v1.leases_pb2_grpc import add_GatewayServiceServicer_to_server
 from codex_lb.api.control.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
@@ -24,14 +25,15 @@ from codex_lb.api.worker.v1.refresh_pb2_grpc import add_RefreshServiceServicer_t
 from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
+from codex_lb.control.admin.settings import SettingsRpc
 from codex_lb.control.admin.system import SystemRpc
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.coordination.tickets import MemoryTickets
 from codex_lb.control.domain.account import AccountStatus
-from codex_lb.control.domain.policy import GatewaySettings
 from codex_lb.control.domain.refresh import TICKET_TTL_S, Periods
 from codex_lb.control.domain.rotation import Pace
+from codex_lb.control.domain.settings import LiveSettings, Strategy, UpstreamTransport
 from codex_lb.control.errors import ControlError, MigrationError, StoreUnavailableError
 from codex_lb.control.oauth.auth_file import read_auth_file, write_auth_file
 from codex_lb.control.oauth.callback import open_callback_port
@@ -53,6 +55,7 @@ from codex_lb.control.usecases.export_account import ExportAccount
 from codex_lb.control.usecases.finish_flow import FinishFlow
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.import_accounts import ImportAccounts
+from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.operate_account import OperateAccount
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
@@ -127,7 +130,8 @@ async def open_control(
             term = await next_term(store)
             pool = Pool(vault)
             await pool.load(store)
-            feed = PolicyFeed(pool, gateway_settings_of(settings), clock, history_id=new_id("policy"))
+            book = await SettingsBook.load(store, first_settings(settings))
+            feed = PolicyFeed(pool, book, clock, history_id=new_id("policy"))
             await feed.load_catalog(store)
             leases = MemoryLeases(ttl_s=lease_ttl_s)
             continuities = MemoryContinuities(clock)
@@ -142,7 +146,7 @@ async def open_control(
                     leases,
                     clock,
                     term=term,
-                    stream_slots=settings.proxy_account_stream_limit,
+                    book=book,
                     continuities=continuities,
                     new_lease_id=partial(new_id, "lease"),
                     random=random.random,
@@ -231,6 +235,7 @@ async def open_control(
                             partial(add_SystemServiceServicer_to_server, SystemRpc(tell)),
                             partial(add_OAuthServiceServicer_to_server, oauth_rpc),
                             partial(add_KeyServiceServicer_to_server, KeyRpc(rotate)),
+                            partial(add_SettingsServiceServicer_to_server, SettingsRpc(book, store)),
                         ],
                         listen,
                         tls=tls_of(settings),
@@ -448,11 +453,15 @@ def options_of(settings: ControlSettings) -> DatabaseOptions:
     )
 
 
-def gateway_settings_of(settings: ControlSettings) -> GatewaySettings:
-    """What gateways are told."""
-    return GatewaySettings(
+def first_settings(settings: ControlSettings) -> LiveSettings:
+    """What holds until an operator changes it."""
+    return LiveSettings(
+        routing_strategy=Strategy(settings.routing_strategy),
+        prefer_earlier_reset=settings.routing_prefer_earlier_reset,
+        account_stream_limit=settings.proxy_account_stream_limit,
+        account_create_limit=settings.proxy_account_response_create_limit,
         unauthenticated_client_cidrs=tuple(str(network) for network in settings.proxy_unauthenticated_client_cidrs),
-        upstream_stream_transport=settings.upstream_stream_transport,
+        upstream_stream_transport=UpstreamTransport(settings.upstream_stream_transport),
     )
 
 

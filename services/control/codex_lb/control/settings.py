@@ -101,8 +101,24 @@ class ControlSettings(ServiceSettings):
         description="Own price list in TOML, over the one that ships; without it, published prices count.",
     )
 
+    routing_strategy: Literal[
+        "capacity_weighted", "usage_weighted", "round_robin", "fill_first", "sequential_drain"
+    ] = Field(
+        default="capacity_weighted",
+        description="How accounts are chosen. This one and the next four are first values: `codex-lb admin settings`"
+        " changes them while the product runs.",
+    )
+    routing_prefer_earlier_reset: bool = Field(
+        default=True, description="Whether accounts whose weekly window resets on an earlier day serve first."
+    )
     proxy_account_stream_limit: int = Field(
-        default=8, ge=0, description="Turns an account serves at once, in the whole cluster; 0: no limit."
+        default=8, ge=0, le=10_000, description="Turns an account serves at once, in the whole cluster; 0: no limit."
+    )
+    proxy_account_response_create_limit: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="Turns per account that upstream has not begun to answer, in the whole cluster; 0: no limit.",
     )
     proxy_unauthenticated_client_cidrs: Networks = Field(
         default=(), description="Clients that pass without an API key while keys are off, besides local ones."

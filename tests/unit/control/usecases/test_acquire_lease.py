@@ -16,8 +16,10 @@ from codex_lb.control.domain.catalog import catalog_of
 from codex_lb.control.domain.evidence import LoginRejected, RefusalKind, Refused
 from codex_lb.control.domain.ids import AccountId, ReplicaId
 from codex_lb.control.domain.lease import epoch_of
+from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted, RefusalReason
 from codex_lb.control.usecases.acquire_lease import Refused as NoLease
+from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.key_file import Key
@@ -191,7 +193,7 @@ def _acquire(
         leases,
         clock or FakeClock(),
         term=term,
-        stream_slots=slots,
+        book=SettingsBook(LiveSettings(account_stream_limit=slots)),
         continuities=MemoryContinuities(clock or FakeClock()),
         new_lease_id=lambda: f"lease-{next(ids)}",
         random=lambda: 0.5,

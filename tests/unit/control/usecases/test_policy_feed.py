@@ -6,7 +6,8 @@ import anyio
 
 from codex_lb.control.domain.evidence import Operated, OperatorAction
 from codex_lb.control.domain.ids import AccountId
-from codex_lb.control.domain.policy import GatewaySettings
+from codex_lb.control.domain.settings import LiveSettings
+from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
 from tests.support.clock import NOON, FakeClock
@@ -79,4 +80,4 @@ async def test_whoever_waits_is_woken_by_every_change() -> None:
 
 
 def _feed(pool: Pool) -> PolicyFeed:
-    return PolicyFeed(pool, GatewaySettings(), FakeClock(), history_id="history")
+    return PolicyFeed(pool, SettingsBook(LiveSettings()), FakeClock(), history_id="history")

@@ -15,6 +15,7 @@ from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb2
 from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
 from codex_lb.api.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import OAuthServiceStub
+from codex_lb.api.admin.v1.settings_service_pb2_grpc import SettingsServiceStub
 from codex_lb.api.admin.v1.system_service_pb2_grpc import SystemServiceStub
 from codex_lb.api.errors.v1.reasons_pb2 import ErrorReason
 from codex_lb.kit.rpc_channel import open_channel
@@ -70,6 +71,7 @@ class Admin:
         self.system = SystemServiceStub(channel)
         self.sign_ins = OAuthServiceStub(channel)
         self.keys = KeyServiceStub(channel)
+        self.settings = SettingsServiceStub(channel)
 
     async def all_accounts(self) -> list[accounts_pb2.Account]:
         """Every account, oldest first."""

@@ -16,9 +16,11 @@ admin = typer.Typer(help="Look at the pool and run it.", no_args_is_help=True)
 accounts = typer.Typer(help="Accounts of the pool. NAME is an id, an alias or an e-mail.", no_args_is_help=True)
 models = typer.Typer(help="Models that the pool offers.", no_args_is_help=True)
 keys = typer.Typer(help="The key that logins are sealed with.", no_args_is_help=True)
+settings = typer.Typer(help="What holds for the whole pool, changed while it runs.", no_args_is_help=True)
 admin.add_typer(accounts, name="accounts")
 admin.add_typer(models, name="models")
 admin.add_typer(keys, name="keys")
+admin.add_typer(settings, name="settings")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Id, alias or e-mail.", show_default=False)]
@@ -236,3 +238,38 @@ def rotate(context: typer.Context) -> None:
     from codex_lb.allinone.admin import keys as actions
 
     actions.rotate(context.obj)
+
+
+@settings.command("list")
+def list_settings(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Show every setting, and which of them were changed here."""
+    from codex_lb.allinone.admin import settings as actions
+
+    actions.list_settings(context.obj, as_json=as_json)
+
+
+@settings.command("set")
+def set_settings(
+    context: typer.Context,
+    assignments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=VALUE", help="Such as routing_strategy=round_robin; lists with commas.", show_default=False
+        ),
+    ],
+) -> None:
+    """Change settings, all of them or none. They hold from the next turn on."""
+    from codex_lb.allinone.admin import settings as actions
+
+    actions.change_settings(context.obj, assignments)
+
+
+@settings.command("reset")
+def reset_settings(
+    context: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Name of a setting.", show_default=False)],
+) -> None:
+    """Give settings back to the environment: what it says, or else the default."""
+    from codex_lb.allinone.admin import settings as actions
+
+    actions.reset_settings(context.obj, names)

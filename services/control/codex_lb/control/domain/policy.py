@@ -8,6 +8,7 @@ from datetime import datetime
 
 from codex_lb.control.domain.account import AccountStatus, capacity
 from codex_lb.control.domain.evidence import Standing, UsageSeen
+from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.domain.window import WindowKind
 
 OUT_OF_SERVICE = frozenset({AccountStatus.PAUSED, AccountStatus.REAUTH_REQUIRED, AccountStatus.DEACTIVATED})
@@ -22,6 +23,17 @@ class GatewaySettings:
     upstream_stream_transport: str = "auto"
     hide_upstream_quota_from_api_keys: bool = False
     allowed_client_cidrs: tuple[str, ...] = ()
+
+
+def gateway_settings_of(settings: LiveSettings) -> GatewaySettings:
+    """What gateways are told of the settings."""
+    return GatewaySettings(
+        api_key_auth_enabled=settings.api_key_auth_enabled,
+        unauthenticated_client_cidrs=settings.unauthenticated_client_cidrs,
+        upstream_stream_transport=settings.upstream_stream_transport.value,
+        hide_upstream_quota_from_api_keys=settings.hide_upstream_quota_from_api_keys,
+        allowed_client_cidrs=settings.allowed_client_cidrs,
+    )
 
 
 @dataclass(frozen=True, slots=True)

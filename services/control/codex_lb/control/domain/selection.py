@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from codex_lb.control.domain.account import AccountStatus, RoutingPolicy
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import PASSED_OVER_SHOWN, Decision, PassedOver
+from codex_lb.control.domain.settings import Strategy
 
 PRESSURE_PERCENT_PER_STREAM = 2.5  # what a running turn counts for before its usage is known
 
@@ -23,12 +23,6 @@ POLICY_ORDER = {RoutingPolicy.BURN_FIRST: 0, RoutingPolicy.NORMAL: 1, RoutingPol
 
 
 AT_RATE = "at_rate_limit"
-
-
-class Strategy(StrEnum):
-    """How to choose among accounts that could all serve."""
-
-    CAPACITY_WEIGHTED = "capacity_weighted"
 
 
 @dataclass(frozen=True, slots=True)

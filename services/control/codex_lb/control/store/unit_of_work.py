@@ -17,6 +17,7 @@ from codex_lb.control.store.repositories.exchanges import SqlExchanges
 from codex_lb.control.store.repositories.fingerprints import SqlFingerprints
 from codex_lb.control.store.repositories.flows import SqlFlows
 from codex_lb.control.store.repositories.sealed_rows import SqlSealedRows
+from codex_lb.control.store.repositories.settings import SqlSettings
 from codex_lb.control.store.repositories.terms import SqlTerms
 from codex_lb.control.store.repositories.turns import SqlTurns
 from codex_lb.control.store.transaction import Transaction
@@ -27,6 +28,7 @@ from codex_lb.control.usecases.ports import (
     Fingerprints,
     Flows,
     SealedRows,
+    SettingsRows,
     Terms,
     Turns,
 )
@@ -46,6 +48,7 @@ class SqlUnitOfWork:
         self.fingerprints: Fingerprints = SqlFingerprints(self._transaction)
         self.sealed_rows: SealedRows = SqlSealedRows(self._transaction)
         self.flows: Flows = SqlFlows(self._transaction)
+        self.settings: SettingsRows = SqlSettings(self._transaction)
 
     async def __aenter__(self) -> Self:
         await self._transaction.begin()

@@ -13,8 +13,9 @@ from codex_lb.control.domain.continuity import Claim, claim, foreign
 from codex_lb.control.domain.evidence import PLAN_REFUSALS
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
-from codex_lb.control.domain.selection import AT_RATE, STOPPED, Choice, Strategy, choose
+from codex_lb.control.domain.selection import AT_RATE, STOPPED, Choice, choose
 from codex_lb.control.errors import CredentialUnreadableError
+from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Member, Pool
 from codex_lb.control.usecases.ports import Continuities, Leases
 from codex_lb.kit.clock import Clock
@@ -66,7 +67,7 @@ class AcquireLease:
         clock: Clock,
         *,
         term: int,
-        stream_slots: int,
+        book: SettingsBook,
         continuities: Continuities,
         new_lease_id: Callable[[], str],
         random: Callable[[], float],
@@ -76,7 +77,7 @@ class AcquireLease:
         self._leases = leases
         self._clock = clock
         self._term = term
-        self._stream_slots = stream_slots
+        self._book = book
         self._continuities = continuities
         self._new_lease_id = new_lease_id
         self._random = random
@@ -138,11 +139,13 @@ class AcquireLease:
             left_s = self._open_from - self._clock.monotonic()
 
     def _choose(self, wanted: Wanted, tie: Claim, unreadable: dict[AccountId, str]) -> Choice:
-        candidates = self._pool.candidates(wanted.model, self._leases, slots=self._stream_slots, now=self._clock.now())
+        candidates = self._pool.candidates(
+            wanted.model, self._leases, slots=self._book.now.account_stream_limit, now=self._clock.now()
+        )
         return choose(
             candidates,
             excluded={**wanted.excluded, **unreadable} if unreadable else wanted.excluded,
-            strategy=Strategy.CAPACITY_WEIGHTED,
+            strategy=self._book.now.routing_strategy,
             random=self._random(),
             preferred=tie.preferred,
             is_bound=tie.is_bound,
@@ -180,7 +183,7 @@ class AcquireLease:
             granted_at=self._clock.now(),
             decision=replace(decision, waited_s=waited_s) if waited_s > 0 else decision,
         )
-        if not await self._leases.take(lease, owner, slots=self._stream_slots):
+        if not await self._leases.take(lease, owner, slots=self._book.now.account_stream_limit):
             return None
         continuity = wanted.continuity
         self._continuities.bind(continuity.affinity_keys, account.account_id)
@@ -190,7 +193,7 @@ class AcquireLease:
             access_token,
             account.chatgpt_account_id,
             self._leases.in_use(account.account_id),
-            self._stream_slots,
+            self._book.now.account_stream_limit,
             foreign(wanted, owners, account.account_id),
         )
 

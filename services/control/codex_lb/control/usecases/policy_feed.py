@@ -6,7 +6,9 @@ import asyncio
 from dataclasses import dataclass
 
 from codex_lb.control.domain.catalog import Catalog, catalog_of
-from codex_lb.control.domain.policy import GatewaySettings, PoolState, Share, pool_state_of
+from codex_lb.control.domain.policy import GatewaySettings, PoolState, Share, gateway_settings_of, pool_state_of
+from codex_lb.control.domain.settings import LiveSettings
+from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Store
 from codex_lb.kit.clock import Clock
@@ -30,15 +32,16 @@ class PolicyFeed:
     anew.
     """
 
-    def __init__(self, pool: Pool, settings: GatewaySettings, clock: Clock, *, history_id: str) -> None:
+    def __init__(self, pool: Pool, book: SettingsBook, clock: Clock, *, history_id: str) -> None:
         self._pool = pool
         self._clock = clock
         self.history_id = history_id
         self.version = 1
-        self._settings, self._settings_version = settings, 1
+        self._settings, self._settings_version = gateway_settings_of(book.now), 1
         self._pool_state, self._pool_version = self._pool_state_now(), 1
         self._catalog_version = 1
         self._news = asyncio.Event()
+        book.on_change(self.take_settings)
 
     async def load_catalog(self, store: Store) -> None:
         """Builds the catalog anew from what is stored, for selection and for gateways."""
@@ -47,6 +50,13 @@ class PolicyFeed:
         if catalog.etag != self._pool.catalog.etag:
             self._pool.catalog = catalog
             self._catalog_version = self._publish()
+
+    def take_settings(self, settings: LiveSettings) -> None:
+        """Tells gateways what of the settings is theirs, if that changed."""
+        told = gateway_settings_of(settings)
+        if told != self._settings:
+            self._settings = told
+            self._settings_version = self._publish()
 
     def refresh_pool(self) -> None:
         """Takes the state of the pool; told to gateways only if it is another one."""

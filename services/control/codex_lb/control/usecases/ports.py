@@ -276,6 +276,22 @@ class Flows(Protocol):
         ...
 
 
+class SettingsRows(Protocol):
+    """What operators changed; whatever is not there comes from the environment."""
+
+    async def all(self) -> Mapping[str, object]:
+        """The values by field of LiveSettings, each in its type."""
+        ...
+
+    async def put(self, values: Mapping[str, object]) -> None:
+        """Each replaces what was there."""
+        ...
+
+    async def remove(self, names: Collection[str]) -> None:
+        """As if they had never been changed."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """One transaction: entered to begin, left to commit, or to roll back on an exception."""
 
@@ -287,6 +303,7 @@ class UnitOfWork(Protocol):
     fingerprints: Fingerprints
     sealed_rows: SealedRows
     flows: Flows
+    settings: SettingsRows
 
     async def __aenter__(self) -> Self: ...
 

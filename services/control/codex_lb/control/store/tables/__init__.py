@@ -7,6 +7,7 @@ from codex_lb.control.store.tables.exchanges import exchanges
 from codex_lb.control.store.tables.key_fingerprints import key_fingerprints
 from codex_lb.control.store.tables.oauth_flows import oauth_flows
 from codex_lb.control.store.tables.schema import metadata
+from codex_lb.control.store.tables.settings import settings
 from codex_lb.control.store.tables.terms import terms
 from codex_lb.control.store.tables.turns import attempts, turns
 
@@ -21,6 +22,7 @@ __all__ = [
     "key_fingerprints",
     "metadata",
     "oauth_flows",
+    "settings",
     "terms",
     "turns",
 ]
