@@ -73,8 +73,8 @@ lock: setup ## write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
 
-bench: setup ## measure CPU per turn and per event beside a bare pass-through
-	@$(BIN)/python -m bench
+bench: setup ## measure CPU, latency and memory beside a bare pass-through; ARGS="short long" for some of it
+	@$(BIN)/python -m bench $(ARGS)
 
 clean: ## remove what setup made
 	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS_FULL)/node_modules .mypy_cache .ruff_cache .pytest_cache

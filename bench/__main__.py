@@ -1,63 +1,81 @@
-"""CPU of the product per short turn: `codex-lb serve` against the simulator, loaded from this process.
-
-A first figure, to notice when it grows. What it lacks: the bare pass-through beside it, long streams, open-loop load.
-"""
+"""`python -m bench`: all figures, or those named; see README.md beside this."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import json
+import os
+import shutil
 import tempfile
-import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psutil
 import uvloop
+import zstandard
 
-from tests.support.system import System, a_turn, start_all_in_one
-from tests.support.upstream import start_upstream
+from bench import figures as f
+from bench import results, subjects
+from bench.subjects import OTHER_CORE, Subject, start_upstream
 
-ACCOUNTS = 8
-CLIENTS = 16
-WARM_S, MEASURED_S = 2.0, 8.0
+Figure = Callable[[Sequence[Subject], Subject, int], Awaitable[f.Figures]]
 
-
-async def main() -> None:
-    """Prints turns per second and CPU milliseconds per turn of the product's process tree."""
-    folder = Path(tempfile.mkdtemp())
-    async with start_upstream() as upstream, start_all_in_one(upstream, folder) as system:
-        await upstream.keep_bytes(keep=False)
-        await system.add(*(f"account-{n}" for n in range(ACCOUNTS)))
-        await load(system, WARM_S)
-        process = psutil.Process(system.control.pid)
-        before = sum(process.cpu_times()[:2])
-        started = time.monotonic()
-        turns = await load(system, MEASURED_S)
-        took_s, cpu_s = time.monotonic() - started, sum(process.cpu_times()[:2]) - before
-        print(f"{turns} turns, {turns / took_s:.0f}/s, {cpu_s / turns * 1000:.2f} ms CPU per turn")
-
-
-async def load(system: System, seconds: float) -> int:
-    """Closed-loop clients, each on a connection of its own; how many turns they had."""
-    until = time.monotonic() + seconds
-    counts = await asyncio.gather(*(client(system.base_url, until) for _ in range(CLIENTS)))
-    return sum(counts)
+FIGURES: dict[str, Figure] = {
+    "short": lambda s, _, n: f.short_turn(s, rounds=n, seconds=2.0),
+    "long": lambda s, _, n: f.long_stream(s, rounds=n, seconds=2.0),
+    "paced": lambda s, _, n: f.paced_stream(s, rounds=n, seconds=2.0),
+    "chat": lambda s, _, n: f.chat([one for one in s if one.system is not None], rounds=n, seconds=2.0),
+    "body": lambda s, _, n: f.large_body(s, rounds=n, seconds=2.0, packed=None),
+    "zstd": lambda s, _, n: f.large_body(s, rounds=n, seconds=2.0, packed=packed_body()),
+    "first-byte": lambda s, d, n: f.first_byte(s, d, rounds=n, seconds=6.0),
+    "events": lambda s, d, n: f.event_delay(s, d, rounds=min(n, 3), seconds=6.0),
+    "memory": lambda s, _, __: f.stream_memory(s),
+}
+Started = Callable[[str, Path], AbstractAsyncContextManager[Subject]]
+STARTED: dict[str, Started] = {
+    "split": subjects.split,
+    "all-in-one": subjects.all_in_one,
+    "floor": subjects.floor,
+    "nginx": subjects.nginx,
+}
 
 
-async def client(base_url: str, until: float) -> int:
-    """Asks for one short turn after another on a kept connection."""
-    url, turns = urlsplit(base_url), 0
-    body = json.dumps(a_turn("<<long:4>>", model="gpt-5.5", stream=True)).encode()
-    head = f"POST /backend-api/codex/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
-    reader, writer = await asyncio.open_connection(url.hostname, url.port)
-    while time.monotonic() < until:
-        writer.write(head.encode() + body)
-        await reader.readuntil(b"\r\n0\r\n\r\n")
-        turns += 1
-    writer.close()
-    return turns
+def packed_body() -> bytes:
+    """8 MB that zstd packs as it packs a conversation: to about a quarter."""
+    return zstandard.compress(f.body(8 * 2**20).replace(b"xxxx", os.urandom(2).hex().encode()))
+
+
+async def main(wanted: Sequence[str], against: Sequence[str], rounds: int, *, is_kept: bool) -> None:
+    """Measures, compares with the last results, and keeps them."""
+    os.sched_setaffinity(0, {OTHER_CORE})
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    found: f.Figures = {}
+    try:
+        async with AsyncExitStack() as stack:
+            upstream = await stack.enter_async_context(start_upstream())
+            running = [await stack.enter_async_context(STARTED[name](upstream, folder / name)) for name in against]
+            direct = await stack.enter_async_context(subjects.nothing(upstream, folder))
+            for name in wanted:
+                found |= await FIGURES[name](running, direct, rounds)
+                results.show({k: found[k] for k in list(found)[-1:]}, results.last())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if is_kept:
+        results.keep(found)
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    known = [name for name in STARTED if name != "nginx" or shutil.which("nginx")]
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures CPU, latency and memory.")
+    parser.add_argument("figures", nargs="*", choices=[[], *FIGURES], help="which figures; all of them without any")
+    parser.add_argument("--against", nargs="+", choices=known, default=known, help="which subjects")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
+    parser.add_argument("--keep", action="store_true", help="write the results to bench/results")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    asked = arguments()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(asked.figures or list(FIGURES), asked.against, asked.rounds, is_kept=asked.keep))

@@ -1,0 +1,174 @@
+"""The figures, each from interleaved rounds: every subject in turn, round after round, and the median of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from statistics import median
+
+from bench.load import Seen, closed_loop, open_loop, request, together
+from bench.process import cpu_s, memory_bytes
+from bench.subjects import PATH, Subject
+
+Figures = dict[str, dict[str, float]]  # figure -> subject (or a part of one) -> value
+
+SHORT = "5 120 0"  # five deltas, and five events around them
+LONG = "500 200 0"
+CLIENTS = 16
+
+
+def body(size: int, *, stream: bool = True) -> bytes:
+    """A request of about so many bytes."""
+    text = "Say hello. " + "x" * max(0, size - 250)
+    said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+    asked = {"model": "gpt-5.5", "instructions": "Answer briefly.", "input": [said], "stream": stream, "store": False}
+    return json.dumps(asked).encode()
+
+
+async def short_turn(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
+    """CPU of a turn with 1 KB in and ten events out."""
+    data = body(1024)
+    return await _cpu(
+        "short turn, CPU us",
+        subjects,
+        lambda s: closed_loop(s.url, request(s.url, PATH, data, SHORT), clients=CLIENTS, seconds=seconds),
+        per=1,
+        rounds=rounds,
+    )
+
+
+async def long_stream(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
+    """CPU of an event of a stream of 500, less nothing: the turn's own cost is in it."""
+    data = body(1024)
+    return await _cpu(
+        "long stream, CPU us per event",
+        subjects,
+        lambda s: closed_loop(s.url, request(s.url, PATH, data, LONG), clients=4, seconds=seconds),
+        per=505,
+        rounds=rounds,
+    )
+
+
+async def paced_stream(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
+    """CPU of an event that comes alone: 50 streams, an event each every 20 ms."""
+    data, deltas = body(1024), int(seconds * 50)
+    return await _cpu(
+        "paced stream, CPU us per event",
+        subjects,
+        lambda s: together(
+            s.url, request(s.url, PATH, data, f"{deltas} 200 20"), streams=50, within_s=0.5, midway=lambda: None
+        ),
+        per=deltas + 5,
+        rounds=rounds,
+    )
+
+
+async def chat(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
+    """CPU of an event that is translated for chat clients."""
+    asked = {"model": "gpt-5.5", "messages": [{"role": "user", "content": "Say hello."}], "stream": True}
+    data = json.dumps(asked).encode()
+    return await _cpu(
+        "chat stream, CPU us per event",
+        subjects,
+        lambda s: closed_loop(s.url, request(s.url, "/v1/chat/completions", data, LONG), clients=4, seconds=seconds),
+        per=505,
+        rounds=rounds,
+    )
+
+
+async def large_body(subjects: Sequence[Subject], *, rounds: int, seconds: float, packed: bytes | None) -> Figures:
+    """CPU of a turn with 8 MB in, plain or as zstd."""
+    data, more = (body(8 * 2**20), []) if packed is None else (packed, ["content-encoding: zstd"])
+    return await _cpu(
+        f"8 MB {'body' if packed is None else 'zstd body'}, CPU us",
+        subjects,
+        lambda s: closed_loop(s.url, request(s.url, PATH, data, SHORT, *more), clients=2, seconds=seconds),
+        per=1,
+        rounds=rounds,
+    )
+
+
+async def first_byte(subjects: Sequence[Subject], direct: Subject, *, rounds: int, seconds: float) -> Figures:
+    """Time to first byte at 50 turns a second with 20 KB each, whoever waits; less that of the upstream itself."""
+    data = body(20 * 2**10)
+
+    async def run(subject: Subject) -> list[float]:
+        sent = request(subject.url, PATH, data, "40 200 10")
+        return (await open_loop(subject.url, sent, per_second=50, seconds=seconds)).first_byte_s
+
+    return await _added("first byte", subjects, direct, run, rounds=rounds)
+
+
+async def event_delay(subjects: Sequence[Subject], direct: Subject, *, rounds: int, seconds: float) -> Figures:
+    """How much later an event arrives when 200 streams have ten a second each."""
+    data = body(1024)
+
+    async def run(subject: Subject) -> list[float]:
+        sent = request(subject.url, PATH, data, f"{int(seconds * 10)} 200 100")
+        return (await together(subject.url, sent, streams=200, within_s=1.0, midway=lambda: None)).event_s
+
+    return await _added("event of 200 streams", subjects, direct, run, rounds=rounds)
+
+
+async def stream_memory(subjects: Sequence[Subject], *, streams: int = 400) -> Figures:
+    """What a subject takes of memory, idle and per running stream."""
+    figures: Figures = {"memory idle, MB": {}, "memory per stream, KB": {}}
+    for subject in subjects:
+        before = memory_bytes(subject.pids)
+        during: list[int] = []
+        await together(
+            subject.url,
+            request(subject.url, PATH, body(1024), "40 200 100"),
+            streams=streams,
+            within_s=1.0,
+            midway=lambda s=subject, d=during: d.append(memory_bytes(s.pids)),  # type: ignore[misc]
+        )
+        for part, pid in subject.parts.items():
+            figures["memory idle, MB"][part] = memory_bytes([pid]) / 1e6
+        figures["memory per stream, KB"][subject.name] = (during[0] - before) / streams / 1e3
+    return figures
+
+
+async def _cpu(
+    name: str, subjects: Sequence[Subject], load: Callable[[Subject], Awaitable[Seen]], *, per: int, rounds: int
+) -> Figures:
+    """Microseconds of CPU per turn, or per one of `per` events of a turn; in all and part by part."""
+    for subject in subjects:
+        await load(subject)  # connections, caches, plans
+    seen: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for subject in subjects:
+            before = {part: cpu_s([pid]) for part, pid in subject.parts.items()}
+            turns = (await load(subject)).turns
+            used = {part: cpu_s([pid]) - before[part] for part, pid in subject.parts.items()}
+            parts = used if len(used) > 1 else {}
+            for part, seconds in {subject.name: sum(used.values()), **parts}.items():
+                seen.setdefault(part, []).append(seconds / turns / per * 1e6)
+    return {name: {part: median(values) for part, values in seen.items()}}
+
+
+async def _added(
+    name: str,
+    subjects: Sequence[Subject],
+    direct: Subject,
+    run: Callable[[Subject], Awaitable[list[float]]],
+    *,
+    rounds: int,
+) -> Figures:
+    """Milliseconds that a subject adds at the median and at the 99th of a hundred."""
+    seen: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        base = _quantiles(await run(direct))
+        for subject in subjects:
+            p50, p99 = _quantiles(await run(subject))
+            seen.setdefault(subject.name, []).append((p50 - base[0], p99 - base[1]))
+    return {
+        f"{name}, added ms p50": {s: median(p50 for p50, _ in values) * 1e3 for s, values in seen.items()},
+        f"{name}, added ms p99": {s: median(p99 for _, p99 in values) * 1e3 for s, values in seen.items()},
+    }
+
+
+def _quantiles(values: list[float]) -> tuple[float, float]:
+    values = sorted(values)
+    return values[len(values) // 2], values[math.ceil(len(values) * 0.99) - 1]
