@@ -144,6 +144,24 @@ async def test_scripts_get_the_admin_apis_json(system: System) -> None:
     assert json.loads(status.out)["accountsByStatus"]["active"] == 1
 
 
+async def test_conversations_are_seen_where_they_are_and_let_go(system: System) -> None:
+    await system.add("ada")
+    await system.client.post("/backend-api/codex/responses", json=a_turn(stream=True), headers={"session-id": "one"})
+    await system.client.post("/backend-api/codex/responses", json=a_turn(stream=True), headers={"session-id": "two"})
+
+    listed = await system.run("admin", "affinities", "list", "--account", "ada@example.com")
+    as_json = json.loads((await system.run("admin", "affinities", "list", "--json")).out)
+    first = await system.run("admin", "affinities", "purge", as_json[0]["name"].removeprefix("affinities/")[:14])
+    rest = await system.run("admin", "affinities", "purge", "--account", "ada@example.com")
+    unclear = await system.run("admin", "affinities", "purge")
+    unknown = await system.run("admin", "affinities", "purge", "00")
+
+    assert listed.out.count("session id") == 2
+    assert (first.out, rest.out) == ("1 forgotten.\n", "1 forgotten.\n")
+    assert unclear.code == 2
+    assert unknown.err.startswith("codex-lb: There is no affinity 00.")
+
+
 async def test_an_empty_pool_says_how_to_fill_it(system: System) -> None:
     listed = await system.run("admin", "accounts", "list")
 

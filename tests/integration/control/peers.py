@@ -15,6 +15,7 @@ import grpc
 from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb
 from codex_lb.api.admin.v1 import (
     account_service_pb2_grpc,
+    affinity_service_pb2_grpc,
     key_service_pb2_grpc,
     oauth_service_pb2_grpc,
     settings_service_pb2_grpc,
@@ -61,6 +62,11 @@ class Peers:
     def settings(self) -> settings_service_pb2_grpc.SettingsServiceAsyncStub:
         """An operator who changes settings."""
         return settings_service_pb2_grpc.SettingsServiceStub(self.channel)
+
+    @property
+    def affinities(self) -> affinity_service_pb2_grpc.AffinityServiceAsyncStub:
+        """An operator who looks where conversations are."""
+        return affinity_service_pb2_grpc.AffinityServiceStub(self.channel)
 
     @property
     def worker(self) -> refresh_pb2_grpc.RefreshServiceAsyncStub:
@@ -141,9 +147,18 @@ class Gateway:
     refused: dict[int, pb.Refused] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
 
-    async def acquire(self, *, wait_max_s: float = 0.0, model: str = "gpt-5.5") -> pb.Granted:
+    async def acquire(
+        self,
+        *,
+        wait_max_s: float = 0.0,
+        model: str = "gpt-5.5",
+        continuity: pb.Continuity | None = None,
+        preferred_account_id: str = "",
+    ) -> pb.Granted:
         """A lease."""
-        acquire_id = await self.ask(wait_max_s=wait_max_s, model=model)
+        acquire_id = await self.ask(
+            wait_max_s=wait_max_s, model=model, continuity=continuity, preferred_account_id=preferred_account_id
+        )
         await self.until(lambda: acquire_id in self.granted)
         return self.granted[acquire_id]
 
@@ -153,7 +168,14 @@ class Gateway:
         await self.until(lambda: acquire_id in self.refused)
         return self.refused[acquire_id]
 
-    async def ask(self, *, wait_max_s: float = 0.0, model: str = "gpt-5.5") -> int:
+    async def ask(
+        self,
+        *,
+        wait_max_s: float = 0.0,
+        model: str = "gpt-5.5",
+        continuity: pb.Continuity | None = None,
+        preferred_account_id: str = "",
+    ) -> int:
         """Asks for a lease; the answer has this id."""
         acquire_id = next(numbers)
         acquire = pb.Acquire(
@@ -163,6 +185,8 @@ class Gateway:
             work=pb.WORK_KIND_TURN,
             model=model,
             wait_max=wire_seconds(wait_max_s),
+            continuity=continuity,
+            preferred_account_id=preferred_account_id,
         )
         await self.call.write(pb.AttachRequest(acquires=[acquire]))
         return acquire_id

@@ -15,6 +15,7 @@ import structlog
 from starlette.applications import Starlette
 
 from codex_lb.api.admin.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from codex_lb.api.admin.v1.affinity_service_pb2_grpc import add_AffinityServiceServicer_to_server
 from codex_lb.api.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
 from codex_lb.api.admin.v1.settings_service_pb2_grpc import add_SettingsServiceServicer_to_server
@@ -23,6 +24,7 @@ from codex_lb.api.control.v1.leases_pb2_grpc import add_GatewayServiceServicer_t
 from codex_lb.api.control.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
 from codex_lb.api.worker.v1.refresh_pb2_grpc import add_RefreshServiceServicer_to_server
 from codex_lb.control.admin.accounts import AccountRpc
+from codex_lb.control.admin.affinities import AffinityRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.settings import SettingsRpc
@@ -49,6 +51,7 @@ from codex_lb.control.store.batch_writer import open_ledger
 from codex_lb.control.store.database import Database, DatabaseOptions, database_url, open_database
 from codex_lb.control.store.migrate import migrate, needs_migration
 from codex_lb.control.usecases.acquire_lease import AcquireLease
+from codex_lb.control.usecases.affinities import ManageAffinities
 from codex_lb.control.usecases.claim_tickets import ClaimTickets
 from codex_lb.control.usecases.delete_account import DeleteAccount
 from codex_lb.control.usecases.export_account import ExportAccount
@@ -154,9 +157,9 @@ async def open_control(
                     open_from=clock.monotonic() + reannounce_grace_s if term > 1 and reannounce_grace_s > 0 else 0.0,
                 )
                 settle = SettleLeases(pool, leases, continuities, ledger, clock)
-                view = ViewAccounts(pool, leases, clock)
                 operate = OperateAccount(pool, store, feed, clock)
-                delete = DeleteAccount(pool, store, feed)
+                affinities = ManageAffinities(continuities, clock)
+                delete = DeleteAccount(pool, store, feed, affinities)
                 import_ = ImportAccounts(
                     pool,
                     store,
@@ -207,7 +210,7 @@ async def open_control(
                 )
                 policy_rpc = PolicyRpc(feed)
                 account_rpc = AccountRpc(
-                    view,
+                    ViewAccounts(pool, leases, clock),
                     operate,
                     UpdateAccount(pool, store, clock),
                     RefreshNow(pool, tickets, rotations, clock),
@@ -236,6 +239,7 @@ async def open_control(
                             partial(add_OAuthServiceServicer_to_server, oauth_rpc),
                             partial(add_KeyServiceServicer_to_server, KeyRpc(rotate)),
                             partial(add_SettingsServiceServicer_to_server, SettingsRpc(book, store)),
+                            partial(add_AffinityServiceServicer_to_server, AffinityRpc(affinities)),
                         ],
                         listen,
                         tls=tls_of(settings),

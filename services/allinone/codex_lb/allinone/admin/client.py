@@ -13,6 +13,7 @@ from codex_lb.allinone.data_dir import socket_path
 from codex_lb.allinone.failures import CommandError
 from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb2
 from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
+from codex_lb.api.admin.v1.affinity_service_pb2_grpc import AffinityServiceStub
 from codex_lb.api.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import OAuthServiceStub
 from codex_lb.api.admin.v1.settings_service_pb2_grpc import SettingsServiceStub
@@ -72,6 +73,7 @@ class Admin:
         self.sign_ins = OAuthServiceStub(channel)
         self.keys = KeyServiceStub(channel)
         self.settings = SettingsServiceStub(channel)
+        self.affinities = AffinityServiceStub(channel)
 
     async def all_accounts(self) -> list[accounts_pb2.Account]:
         """Every account, oldest first."""

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from codex_lb.allinone.admin.affinity_commands import affinities
 from codex_lb.allinone.admin.where import Where
 
 admin = typer.Typer(help="Look at the pool and run it.", no_args_is_help=True)
@@ -21,6 +22,7 @@ admin.add_typer(accounts, name="accounts")
 admin.add_typer(models, name="models")
 admin.add_typer(keys, name="keys")
 admin.add_typer(settings, name="settings")
+admin.add_typer(affinities, name="affinities")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Id, alias or e-mail.", show_default=False)]

@@ -3,50 +3,71 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
+from codex_lb.control.domain.continuity import Affinity
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor
 from codex_lb.kit.clock import Clock
 
 ANCHORS_MAX = 500_000  # about 100 MB at the worst; some weeks of a busy team
-AFFINITIES_MAX = 100_000
+AFFINITIES_MAX = 100_000  # about 40 MB; half an hour at 50 turns a second
 AFFINITY_TTL_S = 1800.0  # upstream's prompt cache forgets after about as long
 
 
 class MemoryContinuities:
     """The Continuities port for one control replica."""
 
-    def __init__(self, clock: Clock, *, anchors_max: int = ANCHORS_MAX, affinities_max: int = AFFINITIES_MAX) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        anchors_max: int = ANCHORS_MAX,
+        affinities_max: int = AFFINITIES_MAX,
+        affinity_ttl_s: float = AFFINITY_TTL_S,
+    ) -> None:
         self._clock = clock
         self._anchors_max = anchors_max
         self._affinities_max = affinities_max
+        self.affinity_ttl = timedelta(seconds=affinity_ttl_s)
         self._owners: OrderedDict[bytes, AccountId] = OrderedDict()
-        self._affinities: OrderedDict[bytes, tuple[AccountId, float]] = OrderedDict()
+        self._affinities: OrderedDict[bytes, Affinity] = OrderedDict()  # the one used longest ago first
 
     def owners(self, digests: Sequence[bytes]) -> Mapping[bytes, AccountId]:
-        """The owners of those anchors that are known."""
-        held = self._owners
-        return {digest: held[digest] for digest in digests if digest in held}
+        """The owners of those anchors that are known. Asking keeps them: a conversation that goes on needs them again."""
+        known: dict[bytes, AccountId] = {}
+        for digest in digests:
+            owner = self._owners.get(digest)
+            if owner is not None:
+                known[digest] = owner
+                self._owners.move_to_end(digest)
+        return known
 
     def affinities(self, keys: Sequence[bytes]) -> Mapping[bytes, AccountId]:
         """The accounts of those keys that were used within the TTL."""
-        since = self._clock.monotonic() - AFFINITY_TTL_S
-        known: dict[bytes, AccountId] = {}
-        for key in keys:
-            account_id, used = self._affinities.get(key, (None, 0.0))
-            if account_id is not None and used >= since:
-                known[key] = account_id
-        return known
+        since = self._clock.now() - self.affinity_ttl
+        found = ((key, self._affinities.get(key)) for key in keys)
+        return {key: held.account_id for key, held in found if held is not None and held.used_at >= since}
 
     def bind(self, keys: Sequence[bytes], account_id: AccountId) -> None:
         """Rewrites the binding of every key: the conversation is where it was served last."""
-        now = self._clock.monotonic()
+        now = self._clock.now()
         for key in keys:
-            self._affinities[key] = (account_id, now)
+            held = self._affinities.get(key)
+            stayed = held is not None and held.account_id == account_id
+            self._affinities[key] = Affinity(key, account_id, held.bound_at if held and stayed else now, now)
             self._affinities.move_to_end(key)
-        while len(self._affinities) > self._affinities_max:
-            self._affinities.popitem(last=False)
+        self._forget_old(now)
+
+    def habits(self) -> Sequence[Affinity]:
+        """Every affinity that still counts, the last used first."""
+        self._forget_old(self._clock.now())
+        return list(reversed(self._affinities.values()))
+
+    def unbind(self, keys: Iterable[bytes]) -> int:
+        """Drops these; how many of them there were."""
+        return sum(self._affinities.pop(key, None) is not None for key in keys)
 
     def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
         """Keeps whose they are."""
@@ -56,7 +77,9 @@ class MemoryContinuities:
         while len(self._owners) > self._anchors_max:
             self._owners.popitem(last=False)
 
-    def forget(self, account_id: AccountId) -> None:
-        """Drops habits only: whose an anchor was stays true, and keeps it from being sent to anybody else."""
-        for key in [key for key, (owner, _) in self._affinities.items() if owner == account_id]:
-            del self._affinities[key]
+    def _forget_old(self, now: datetime) -> None:
+        while self._affinities:
+            oldest = next(iter(self._affinities.values()))
+            if len(self._affinities) <= self._affinities_max and oldest.used_at >= now - self.affinity_ttl:
+                return
+            self._affinities.popitem(last=False)

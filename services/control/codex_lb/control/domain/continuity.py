@@ -4,12 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 
 from codex_lb.control.domain.ids import AccountId
-from codex_lb.control.domain.lease import AnchorKind, ContinuityClass, Wanted
+from codex_lb.control.domain.lease import Anchor, AnchorKind, ContinuityClass, Wanted
 
 # State without which the turn means nothing: only its owner will do. Reasoning may be left out, at the price of thought.
 BINDING = frozenset({AnchorKind.COMPACTION, AnchorKind.FILE})
+
+
+class AffinityKind(StrEnum):
+    """What a conversation is known by; a key begins with its kind's first letter."""
+
+    SESSION = "session"
+    CACHE_KEY = "cache_key"
+    PREFIX = "prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """The habit of a conversation to be served by an account."""
+
+    key: bytes
+    account_id: AccountId
+    bound_at: datetime  # since when it is this account
+    used_at: datetime
+
+    @property
+    def kind(self) -> AffinityKind | None:
+        """None for keys of another version's gateways."""
+        return KIND_OF_LETTER.get(self.key[:1])
+
+
+KIND_OF_LETTER = {kind[0].encode(): kind for kind in AffinityKind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +71,28 @@ def claim(wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping
     if known:
         anchor, owner = known[-1]  # the newest: after a move, the new account has thought last
         return Claim(owner, is_bound=False, is_worth_waiting=True, reason=f"anchor:{anchor.kind}")
-    for key in wanted.continuity.affinity_keys:
-        if key in affinities:
-            return Claim(affinities[key], is_bound=False, is_worth_waiting=False, reason="affinity")
-    return FREE
+    usual = habit(wanted, affinities)
+    return FREE if usual is None else Claim(usual, is_bound=False, is_worth_waiting=False, reason="affinity")
 
 
-def foreign(wanted: Wanted, owners: Mapping[bytes, AccountId], account_id: AccountId) -> tuple[bytes, ...]:
-    """Anchors of the turn that the account cannot read. An unknown owner may be anybody: upstream will say."""
-    return tuple(
-        anchor.digest
-        for anchor in wanted.continuity.anchors
-        if anchor.digest in owners and owners[anchor.digest] != account_id
-    )
+def foreign(
+    wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping[bytes, AccountId], account_id: AccountId
+) -> tuple[bytes, ...]:
+    """Anchors of the turn that the account cannot read, or most likely cannot.
+
+    A thought whose owner was never told (its gateway died with the turn) is left to the account that the conversation was
+    with last, and to no other. What the turn means nothing without goes where it may be read: upstream will say.
+    """
+    was_with = wanted.preferred or habit(wanted, affinities)
+
+    def is_foreign(anchor: Anchor) -> bool:
+        if anchor.digest in owners:
+            return owners[anchor.digest] != account_id
+        return anchor.kind not in BINDING and was_with != account_id
+
+    return tuple(anchor.digest for anchor in wanted.continuity.anchors if is_foreign(anchor))
+
+
+def habit(wanted: Wanted, affinities: Mapping[bytes, AccountId]) -> AccountId | None:
+    """The account that served the conversation last, by the narrowest key that is known."""
+    return next((affinities[key] for key in wanted.continuity.affinity_keys if key in affinities), None)

@@ -186,6 +186,7 @@ class AcquireLease:
         if not await self._leases.take(lease, owner, slots=self._book.now.account_stream_limit):
             return None
         continuity = wanted.continuity
+        affinities = self._continuities.affinities(continuity.affinity_keys)
         self._continuities.bind(continuity.affinity_keys, account.account_id)
         owners = self._continuities.owners([anchor.digest for anchor in continuity.anchors])
         return Granted(
@@ -194,7 +195,7 @@ class AcquireLease:
             account.chatgpt_account_id,
             self._leases.in_use(account.account_id),
             self._book.now.account_stream_limit,
-            foreign(wanted, owners, account.account_id),
+            foreign(wanted, owners, affinities, account.account_id),
         )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
 from codex_lb.control.domain.account import Account, Credential, Identity, Login
+from codex_lb.control.domain.continuity import Affinity
 from codex_lb.control.domain.enrolment import Flow
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId, FlowId, LeaseId, ReplicaId, TicketId, TurnId, WorkerId
@@ -457,8 +458,17 @@ class Continuities(Protocol):
         """An account gave these."""
         ...
 
-    def forget(self, account_id: AccountId) -> None:
-        """The account is gone, and with it what only it could read."""
+    @property
+    def affinity_ttl(self) -> timedelta:
+        """How long an affinity counts that no turn uses."""
+        ...
+
+    def habits(self) -> Sequence[Affinity]:
+        """Every affinity that still counts, the last used first."""
+        ...
+
+    def unbind(self, keys: Iterable[bytes]) -> int:
+        """Drops these affinities; how many of them there were."""
         ...
 
 

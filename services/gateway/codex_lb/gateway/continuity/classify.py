@@ -1,7 +1,7 @@
 """Who may serve a turn: the evidence its request holds, classified once, at ingress. Pure (architecture, section 4).
 
 What only one account can read is named by digest, as an anchor; control knows whose it is. What merely makes one account
-the better choice is an affinity: ids the client gives its conversation, or else how the conversation begins.
+the better choice is an affinity: ids the client gives its conversation, or else what the conversation has held so far.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from dataclasses import dataclass
 
 import msgspec
 
+from codex_lb.gateway.continuity.prefixes import prefixes
 from codex_lb.gateway.leasing.lease import Anchor, AnchorKind
 
 RawHeader = tuple[bytes, bytes]
 
 ANCHORS_MAX = 512  # of one request, the newest; a conversation that long has been compacted
-BEGINNING_BYTES_MAX = 64 * 2**10  # of a conversation, to know it by
 KEYS_MAX = 4
 
 # Ids that clients give a conversation, the narrowest first (data-plane reference 4.7, clients reference 4 and 6).
 SESSION_HEADERS = (
-    b"thread-id", b"session-id", b"session_id", b"x-codex-session-id", b"x-codex-conversation-id", b"x-session-affinity",
+    b"thread-id", b"session_id", b"session-id", b"x-codex-session-id", b"x-codex-conversation-id", b"x-session-affinity",
     b"x-session-id",
 )  # fmt: skip
+# The first byte of an affinity key says what the conversation is known by; control shows it to its operator.
+BY_SESSION, BY_CACHE_KEY, BY_PREFIX = b"s", b"c", b"p"
 CIPHERTEXT_CHARS_MIN = 16  # shorter is no ciphertext
 _FILE_ID = re.compile(rb'"file_id"\s*:\s*"([^"\\]{1,200})"')
 
@@ -91,9 +93,9 @@ def _sealed_in(data: bytes, *, levels: int = 2) -> list[Anchor]:
 
 
 def affinity_keys(headers: Iterable[RawHeader], body: bytes) -> tuple[bytes, ...]:
-    """Keys of the conversation, the narrowest first; by its beginning only where the client names none."""
+    """Keys of the conversation, the narrowest first; by what it holds only where the client names it nowhere."""
     named = dict(headers)
-    keys = [digest_of(b"session:" + value) for name in SESSION_HEADERS if (value := named.get(name))]
+    keys = [BY_SESSION + digest_of(value) for name in SESSION_HEADERS if (value := named.get(name))]
     if keys:
         return tuple(dict.fromkeys(keys))[:KEYS_MAX]
     try:
@@ -102,22 +104,16 @@ def affinity_keys(headers: Iterable[RawHeader], body: bytes) -> tuple[bytes, ...
         return ()
     cache_key = conversation.prompt_cache_key
     if isinstance(cache_key, str) and cache_key.strip():
-        return (digest_of(b"cache:" + cache_key.strip().encode("utf-8", "surrogatepass")),)
-    return (digest_of(b"beginning:" + beginning(conversation)),)
+        return (BY_CACHE_KEY + digest_of(cache_key.strip().encode("utf-8", "surrogatepass")),)
+    items = _items_of(conversation.input)
+    return tuple(BY_PREFIX + digest for digest in prefixes(bytes(conversation.instructions), items)[:KEYS_MAX])
 
 
-def beginning(conversation: Conversation) -> bytes:
-    """What stays the same while a conversation grows: its instructions and all up to the first word of its user."""
-    parts = [bytes(conversation.instructions)[:BEGINNING_BYTES_MAX]]
+def _items_of(given: msgspec.Raw) -> list[bytes]:
     try:
-        items = msgspec.json.decode(conversation.input, type=list[msgspec.Raw])
+        return [bytes(item) for item in msgspec.json.decode(given, type=list[msgspec.Raw])]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return b"\0".join([*parts, bytes(conversation.input)[:BEGINNING_BYTES_MAX]])
-    for item in items:
-        parts.append(bytes(item)[:BEGINNING_BYTES_MAX])
-        if b'"user"' in parts[-1]:
-            break
-    return b"\0".join(parts)
+        return [bytes(given)]
 
 
 def digest_of(value: bytes) -> bytes:

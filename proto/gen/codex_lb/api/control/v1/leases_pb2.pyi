@@ -495,7 +495,7 @@ class Continuity(_message.Message):
 
     @_builtins.property
     def affinity_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Keys of the session, strongest first, each a SHA-256."""
+        """Keys of the session, strongest first, each a letter (s: named by the client, c: cache key, p: prefix) and a SHA-256."""
 
     def __init__(
         self,

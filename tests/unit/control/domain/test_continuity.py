@@ -1,0 +1,50 @@
+"""Whose a turn is, and what must not be sent along."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from codex_lb.control.domain.continuity import claim, foreign
+from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.lease import Anchor, AnchorKind, Continuity, Wanted
+from tests.unit.control.leases import wanted
+
+A, B = AccountId("a"), AccountId("b")
+OLD, NEW = (Anchor(AnchorKind.REASONING, digest) for digest in (b"old", b"new"))
+BLOB = Anchor(AnchorKind.COMPACTION, b"blob")
+
+
+def turn(*anchors: Anchor, keys: tuple[bytes, ...] = (b"s1",), preferred: AccountId | None = None) -> Wanted:
+    return replace(wanted(), continuity=Continuity(anchors=anchors, affinity_keys=keys), preferred=preferred)
+
+
+def test_what_only_one_account_can_read_goes_before_thoughts_and_thoughts_before_habit() -> None:
+    by_blob = claim(turn(NEW, BLOB), {b"blob": A, b"new": B}, {b"s1": B})
+    by_thought = claim(turn(OLD, NEW), {b"old": A, b"new": B}, {b"s1": A})
+    by_habit = claim(turn(NEW), {}, {b"s1": A})
+
+    assert (by_blob.preferred, by_blob.is_bound, by_blob.reason) == (A, True, "anchor:compaction")
+    assert (by_thought.preferred, by_thought.is_bound, by_thought.reason) == (B, False, "anchor:reasoning")
+    assert (by_habit.preferred, by_habit.is_bound, by_habit.reason) == (A, False, "affinity")
+
+
+def test_the_narrowest_habit_counts() -> None:
+    tie = claim(turn(keys=(b"s-thread", b"s-session")), {}, {b"s-session": A, b"s-thread": B})
+
+    assert tie.preferred == B
+
+
+def test_thoughts_of_another_account_are_not_sent_along() -> None:
+    assert foreign(turn(OLD, NEW), {b"old": A, b"new": B}, {b"s1": B}, B) == (b"old",)
+
+
+def test_a_thought_whose_owner_was_never_told_is_left_to_the_account_of_the_turn_before() -> None:
+    assert foreign(turn(OLD, NEW), {b"old": A}, {b"s1": B}, B) == (b"old",)
+    assert foreign(turn(OLD, NEW), {b"old": A}, {b"s1": B}, A) == (b"new",)
+    assert foreign(turn(NEW), {}, {}, A) == (b"new",)
+    assert foreign(turn(NEW, preferred=A), {}, {}, A) == ()
+
+
+def test_what_a_turn_means_nothing_without_is_sent_where_it_may_be_read() -> None:
+    assert foreign(turn(BLOB), {}, {}, A) == ()
+    assert foreign(turn(BLOB), {b"blob": B}, {}, A) == (b"blob",)

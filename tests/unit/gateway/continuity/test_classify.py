@@ -1,0 +1,86 @@
+"""What a conversation is known by."""
+
+from __future__ import annotations
+
+import json
+
+from codex_lb.gateway.continuity.classify import affinity_keys, digest_of
+
+Item = dict[str, object]
+
+
+def user(text: str) -> Item:
+    return {"type": "message", "role": "user", "content": text}
+
+
+def assistant(text: str) -> Item:
+    return {"type": "message", "role": "assistant", "content": text}
+
+
+def call(call_id: str) -> Item:
+    return {"type": "function_call", "call_id": call_id, "name": "f", "arguments": "{}"}
+
+
+def result(call_id: str) -> Item:
+    return {"type": "function_call_output", "call_id": call_id, "output": "ok"}
+
+
+def keys_of(*items: Item, instructions: str = "be brief", **more: object) -> tuple[bytes, ...]:
+    return affinity_keys([], json.dumps({"instructions": instructions, "input": items, **more}).encode())
+
+
+def test_the_clients_own_ids_come_first_the_narrowest_before_the_others() -> None:
+    headers = [(b"session-id", b"session"), (b"x-session-id", b"other"), (b"thread-id", b"thread")]
+
+    keys = affinity_keys(headers, b'{"prompt_cache_key":"k","input":[]}')
+
+    assert keys == tuple(b"s" + digest_of(value) for value in (b"thread", b"session", b"other"))
+
+
+def test_a_cache_key_names_the_conversation_where_no_header_does() -> None:
+    assert keys_of(user("hi"), prompt_cache_key=" k ") == (b"c" + digest_of(b"k"),)
+
+
+def test_a_request_is_known_by_the_one_before_it() -> None:
+    first = keys_of(user("one"))
+    second = keys_of(user("one"), assistant("1"), user("two"))
+    third = keys_of(user("one"), assistant("1"), user("two"), call("c"), result("c"))
+
+    assert second[1] == first[0]
+    assert third[1] == second[0]
+    assert third[-1] == first[0]
+
+
+def test_conversations_that_begin_alike_are_told_apart_once_they_differ() -> None:
+    one = keys_of(user("hi"), assistant("hello"), user("about cats"))
+    other = keys_of(user("hi"), assistant("hello"), user("about dogs"))
+
+    assert one[0] != other[0]
+    assert one[-1] == other[-1]
+
+
+def test_thoughts_do_not_change_who_is_talking() -> None:
+    thought: Item = {"type": "reasoning", "summary": [], "encrypted_content": "gAAAAAB" + "x" * 40}
+
+    with_thought = keys_of(user("one"), thought, assistant("1"), user("two"))
+
+    assert with_thought == keys_of(user("one"), assistant("1"), user("two"))
+
+
+def test_other_instructions_are_another_conversation() -> None:
+    assert not set(keys_of(user("hi"))) & set(keys_of(user("hi"), instructions="be long"))
+
+
+def test_a_long_conversation_is_known_by_its_last_steps_and_its_beginning() -> None:
+    items = [item for n in range(20) for item in (user(f"q{n}"), assistant(f"a{n}"))]
+
+    keys = keys_of(*items, user("last"))
+
+    assert len(keys) == 4
+    assert keys[-1] == keys_of(user("q0"))[0]
+    assert keys[1] == keys_of(*items[:-1])[0]
+
+
+def test_what_cannot_be_read_has_no_keys_and_text_is_a_beginning() -> None:
+    assert affinity_keys([], b"{") == ()
+    assert len(affinity_keys([], b'{"input":"hi"}')) == 1
