@@ -14,7 +14,7 @@ FACES = (
     "gateway/leasing/",
     "usage_worker/tickets.py",
     "usage_worker/app.py",
-    "control/app.py",
+    "control/assembly/",
     "allinone/admin/",
     "allinone/check.py",
     "kit/rpc_",

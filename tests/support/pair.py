@@ -15,6 +15,7 @@ import httpx
 from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb2
 from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
 from codex_lb.control.app import Control, open_control
+from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.usecases.rotate_keys import RETIRED_AFTER_S
 from codex_lb.gateway.app import Gateway, open_gateway
@@ -97,10 +98,9 @@ async def start_pair(
             **gateway_settings,
         }
     )
+    timing = Timing(reannounce_grace_s=0, key_retired_after_s=key_retired_after_s)
     async with (
-        open_control(
-            control_settings, clock, listen=[target], reannounce_grace_s=0, key_retired_after_s=key_retired_after_s
-        ) as control,
+        open_control(control_settings, clock, listen=[target], timing=timing) as control,
         open_gateway(settings, clock, fetch_images=fetch_images) as gateway,
         grpc.aio.insecure_channel(target) as channel,
     ):

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import pytest
 
 from codex_lb.control.app import Control, open_control
+from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.settings import ControlSettings
 from tests.integration.control.peers import Peers, open_peers
 from tests.support.clock import FakeClock
@@ -39,7 +40,7 @@ def settings(tmp_path: Path) -> ControlSettings:
 def start(settings: ControlSettings, clock: FakeClock, tmp_path: Path) -> OpenControl:
     """Starts control, as often as a test wants."""
     listen = [f"unix:{tmp_path / 'control.sock'}"]
-    return partial(open_control, settings, clock, listen=listen, reannounce_grace_s=0.0, tick_s=TICK_S)
+    return partial(open_control, settings, clock, listen=listen, timing=Timing(reannounce_grace_s=0.0, tick_s=TICK_S))
 
 
 @pytest.fixture

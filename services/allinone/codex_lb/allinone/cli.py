@@ -1,7 +1,5 @@
 """The command `codex-lb`. What a command needs is imported when it runs, so that `codex-lb --help` answers at once."""
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 import sys

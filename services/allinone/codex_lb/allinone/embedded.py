@@ -18,6 +18,7 @@ from codex_lb.allinone.edge import Edge, Part
 from codex_lb.allinone.placeholders import Glance, no_admin_api, placeholder_page
 from codex_lb.allinone.settings import AllInOneSettings
 from codex_lb.control.app import ControlService
+from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.settings import ControlSettings
 from codex_lb.gateway.app import Gateway, open_gateway
 from codex_lb.gateway.settings import GatewaySettings
@@ -58,7 +59,7 @@ async def serve(settings: AllInOneSettings, stop: Stop, voice: Voice) -> None:
                 of_control,
                 clock,
                 listen=listen_addresses(of_control, target),
-                reannounce_grace_s=0.0,  # the only gateway starts with it and holds nothing
+                timing=Timing(reannounce_grace_s=0.0),  # the only gateway starts with it and holds nothing
                 health=health,
                 metrics=metrics,
             ),

@@ -12,9 +12,9 @@ class CommandError(Exception):
 def sentence_of(error: BaseException) -> str | None:
     """What a person is told, or None for what nobody foresaw."""
     # Imported when something fails, so that `codex-lb --help` need not.
-    from codex_lb.control.errors import ControlError  # noqa: PLC0415
-    from codex_lb.kit.settings import ConfigurationError  # noqa: PLC0415
-    from codex_lb.kit.sockets import PortTakenError  # noqa: PLC0415
+    from codex_lb.control.errors import ControlError
+    from codex_lb.kit.settings import ConfigurationError
+    from codex_lb.kit.sockets import PortTakenError
 
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

@@ -1,7 +1,5 @@
 """The services one by one, each in a process of its own, as configured by the environment."""
 
-# ruff: noqa: PLC0415 - a gateway's process has no need of control's modules
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

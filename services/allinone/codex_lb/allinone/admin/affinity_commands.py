@@ -1,7 +1,5 @@
 """The commands below `codex-lb admin affinities`; imports wait until a command runs, as in commands.py."""
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The commands below `codex-lb admin`. They talk to control; imports wait until a command runs, as in cli.py."""
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 from enum import StrEnum

@@ -1,0 +1,1 @@
+"""The parts of control put together, one side at a time. app.py opens the sides in their order."""

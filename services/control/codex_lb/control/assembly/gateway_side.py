@@ -1,0 +1,72 @@
+"""What gateways talk to: leases to spend, settlements to leave, and the policy they hold to."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from codex_lb.api.control.v1.leases_pb2_grpc import add_GatewayServiceServicer_to_server
+from codex_lb.api.control.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
+from codex_lb.control.assembly.state import State
+from codex_lb.control.assembly.timing import Timing
+from codex_lb.control.rpcs.leases import GatewayRpc
+from codex_lb.control.rpcs.policy import PolicyRpc
+from codex_lb.control.usecases.acquire_lease import AcquireLease
+from codex_lb.control.usecases.settle_leases import SettleLeases
+from codex_lb.kit.clock import Clock
+from codex_lb.kit.ids import new_id
+from codex_lb.kit.rpc_server import Register
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySide:
+    """The verbs of gateways, and their faces."""
+
+    settle: SettleLeases
+    leases_rpc: GatewayRpc
+    policy_rpc: PolicyRpc
+
+    @property
+    def faces(self) -> Sequence[Register]:
+        """What the server serves."""
+        return (
+            partial(add_GatewayServiceServicer_to_server, self.leases_rpc),
+            partial(add_PolicyServiceServicer_to_server, self.policy_rpc),
+        )
+
+    def drain(self) -> None:
+        """Ends the streams that gateways hold open."""
+        self.leases_rpc.drain()
+        self.policy_rpc.drain()
+
+
+def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide:
+    """Grants from `timing.reannounce_grace_s` after a restart."""
+    # A first start has no gateways that could have anything to announce.
+    waits = state.term > 1 and timing.reannounce_grace_s > 0
+    acquire = AcquireLease(
+        state.pool,
+        state.leases,
+        clock,
+        term=state.term,
+        book=state.book,
+        continuities=state.continuities,
+        new_lease_id=partial(new_id, "lease"),
+        random=random.random,
+        open_from=clock.monotonic() + timing.reannounce_grace_s if waits else 0.0,
+    )
+    settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, clock)
+    leases_rpc = GatewayRpc(
+        acquire,
+        settle,
+        state.leases,
+        state.gateways,
+        clock,
+        replica_id=new_id("control"),
+        term=state.term,
+        heartbeat_period_s=timing.heartbeat_period_s,
+        lease_ttl_s=timing.lease_ttl_s,
+    )
+    return GatewaySide(settle, leases_rpc, PolicyRpc(state.feed))

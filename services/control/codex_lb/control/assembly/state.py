@@ -1,0 +1,100 @@
+"""What control knows: the database, and what it keeps in memory, part of it read from there at the start."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from codex_lb.control.assembly.timing import Timing
+from codex_lb.control.coordination.continuities import MemoryContinuities
+from codex_lb.control.coordination.memory import MemoryLeases
+from codex_lb.control.coordination.tickets import MemoryTickets
+from codex_lb.control.domain.settings import LiveSettings, Strategy, UpstreamTransport
+from codex_lb.control.settings import ControlSettings
+from codex_lb.control.store.batch_writer import open_ledger
+from codex_lb.control.store.database import Database, DatabaseOptions, open_database
+from codex_lb.control.usecases.gateways import Gateways
+from codex_lb.control.usecases.live_settings import SettingsBook
+from codex_lb.control.usecases.policy_feed import PolicyFeed
+from codex_lb.control.usecases.pool import Pool
+from codex_lb.control.usecases.ports import Ledger, Store
+from codex_lb.control.vault.cipher import FernetVault
+from codex_lb.control.vault.fingerprint import open_vault
+from codex_lb.kit.clock import Clock
+from codex_lb.kit.ids import new_id
+
+ANCHORS_RECALLED = timedelta(days=14)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that the verbs work on."""
+
+    store: Database
+    vault: FernetVault
+    term: int
+    pool: Pool
+    book: SettingsBook
+    feed: PolicyFeed
+    leases: MemoryLeases
+    continuities: MemoryContinuities
+    tickets: MemoryTickets
+    gateways: Gateways
+    ledger: Ledger
+
+
+@asynccontextmanager
+async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) -> AsyncIterator[State]:
+    """Reads what an earlier control left. Leaving it commits what the ledger was handed."""
+    async with open_database(settings.database, options_of(settings)) as store:
+        vault = await open_vault(settings.key_file, store)
+        term = await next_term(store)
+        pool = Pool(vault)
+        await pool.load(store)
+        book = await SettingsBook.load(store, first_settings(settings))
+        feed = PolicyFeed(pool, book, clock, history_id=new_id("policy"))
+        await feed.load_catalog(store)
+        leases = MemoryLeases(ttl_s=timing.lease_ttl_s)
+        continuities = MemoryContinuities(clock)
+        await recall_anchors(store, continuities, clock)
+        tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=timing.ticket_ttl_s)
+        gateways = Gateways(clock)
+        async with open_ledger(store) as ledger:
+            yield State(store, vault, term, pool, book, feed, leases, continuities, tickets, gateways, ledger)
+
+
+async def next_term(store: Store) -> int:
+    """The number of this start of control; every fence begins with it."""
+    async with store.begin(writing=True) as unit:
+        return await unit.terms.next("control")
+
+
+async def recall_anchors(store: Store, continuities: MemoryContinuities, clock: Clock) -> None:
+    """Whose conversations are whose, as far back as one is likely to be taken up again."""
+    async with store.begin(writing=False) as unit:
+        for account_id, anchors in await unit.turns.anchors(since=clock.now() - ANCHORS_RECALLED):
+            continuities.remember(anchors, account_id)
+
+
+def options_of(settings: ControlSettings) -> DatabaseOptions:
+    """How the database is connected to."""
+    return DatabaseOptions(
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+        pool_timeout_s=settings.database_pool_timeout_seconds,
+    )
+
+
+def first_settings(settings: ControlSettings) -> LiveSettings:
+    """What holds until an operator changes it."""
+    return LiveSettings(
+        routing_strategy=Strategy(settings.routing_strategy),
+        prefer_earlier_reset=settings.routing_prefer_earlier_reset,
+        account_stream_limit=settings.proxy_account_stream_limit,
+        account_create_limit=settings.proxy_account_response_create_limit,
+        unauthenticated_client_cidrs=tuple(str(network) for network in settings.proxy_unauthenticated_client_cidrs),
+        upstream_stream_transport=UpstreamTransport(settings.upstream_stream_transport),
+    )

@@ -1,0 +1,25 @@
+"""The waits of a running control. Nobody sets them; tests shorten them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codex_lb.control.domain.refresh import TICKET_TTL_S
+from codex_lb.control.usecases.rotate_keys import RETIRED_AFTER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long what lasts, and how often what is done, in seconds."""
+
+    lease_ttl_s: float = 10.0  # how soon a dead gateway's slots return; five heartbeats may get lost before
+    heartbeat_period_s: float = 2.0
+    # How long a restarted control waits for gateways to tell what they hold before it grants: they reconnect within
+    # a second; a restart should cost new turns little more.
+    reannounce_grace_s: float = 3.0
+    ticket_ttl_s: float = TICKET_TTL_S
+    tick_s: float = 1.0  # how often lapsed leases are looked for and the pool's state is told
+    key_retired_after_s: float = RETIRED_AFTER_S
+
+
+ORDINARY = Timing()
