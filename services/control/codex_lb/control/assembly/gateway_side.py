@@ -57,7 +57,7 @@ def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide
         random=random.random,
         open_from=clock.monotonic() + timing.reannounce_grace_s if waits else 0.0,
     )
-    settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, clock)
+    settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, state.prices, clock)
     leases_rpc = GatewayRpc(
         acquire,
         settle,
