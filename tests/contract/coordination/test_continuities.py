@@ -38,30 +38,30 @@ def clock() -> FakeClock:
 
 
 async def test_a_conversation_is_where_it_was_served_last(continuities: Continuities) -> None:
-    continuities.bind([b"s1", b"s2"], A)
-    continuities.bind([b"s2"], B)
+    await continuities.bind([b"s1", b"s2"], A)
+    await continuities.bind([b"s2"], B)
 
-    assert continuities.affinities([b"s1", b"s2", b"s3"]) == {b"s1": A, b"s2": B}
+    assert await continuities.affinities([b"s1", b"s2", b"s3"]) == {b"s1": A, b"s2": B}
 
 
 async def test_a_habit_that_no_turn_uses_is_forgotten(continuities: Continuities, clock: FakeClock) -> None:
-    continuities.bind([b"s1", b"s2"], A)
+    await continuities.bind([b"s1", b"s2"], A)
     clock.advance(TTL_S)
-    continuities.bind([b"s2"], A)
+    await continuities.bind([b"s2"], A)
     clock.advance(1)
 
-    assert continuities.affinities([b"s1", b"s2"]) == {b"s2": A}
-    assert [affinity.key for affinity in continuities.habits()] == [b"s2"]
+    assert await continuities.affinities([b"s1", b"s2"]) == {b"s2": A}
+    assert [affinity.key for affinity in await continuities.habits()] == [b"s2"]
 
 
 async def test_habits_tell_since_when_they_are_so(continuities: Continuities, clock: FakeClock) -> None:
-    continuities.bind([b"s1", b"c1"], A)
+    await continuities.bind([b"s1", b"c1"], A)
     clock.advance(60)
-    continuities.bind([b"s1"], A)
+    await continuities.bind([b"s1"], A)
     clock.advance(60)
-    continuities.bind([b"c1"], B)
+    await continuities.bind([b"c1"], B)
 
-    first, second = continuities.habits()
+    first, second = await continuities.habits()
 
     assert (first.key, first.kind, first.account_id) == (b"c1", AffinityKind.CACHE_KEY, B)
     assert (first.bound_at, first.used_at) == (NOON + timedelta(seconds=120), NOON + timedelta(seconds=120))
@@ -70,35 +70,35 @@ async def test_habits_tell_since_when_they_are_so(continuities: Continuities, cl
 
 
 async def test_what_is_dropped_is_known_no_more(continuities: Continuities) -> None:
-    continuities.bind([b"s1", b"s2"], A)
+    await continuities.bind([b"s1", b"s2"], A)
 
-    assert continuities.unbind([b"s1", b"s9"]) == 1
-    assert continuities.affinities([b"s1", b"s2"]) == {b"s2": A}
+    assert await continuities.unbind([b"s1", b"s9"]) == 1
+    assert await continuities.affinities([b"s1", b"s2"]) == {b"s2": A}
 
 
 async def test_habits_beyond_the_bound_go_the_one_used_longest_ago_first(
     continuities: Continuities, clock: FakeClock
 ) -> None:
     for key in (b"s1", b"s2", b"s3", b"s1", b"s4"):
-        continuities.bind([key], A)
+        await continuities.bind([key], A)
         clock.advance(1)
 
-    assert set(continuities.affinities([b"s1", b"s2", b"s3", b"s4"])) == {b"s1", b"s3", b"s4"}
+    assert set(await continuities.affinities([b"s1", b"s2", b"s3", b"s4"])) == {b"s1", b"s3", b"s4"}
 
 
 async def test_anchors_beyond_the_bound_go_and_those_asked_for_stay(continuities: Continuities) -> None:
     given = [Anchor(AnchorKind.REASONING, digest) for digest in (b"1", b"2", b"3", b"4")]
-    continuities.remember(given[:3], A)
-    continuities.owners([b"1"])
-    continuities.remember(given[3:], B)
+    await continuities.remember(given[:3], A)
+    await continuities.owners([b"1"])
+    await continuities.remember(given[3:], B)
 
-    assert continuities.owners([b"1", b"2", b"3", b"4"]) == {b"1": A, b"3": A, b"4": B}
+    assert await continuities.owners([b"1", b"2", b"3", b"4"]) == {b"1": A, b"3": A, b"4": B}
 
 
 async def test_whose_an_anchor_is_outlives_every_habit(continuities: Continuities, clock: FakeClock) -> None:
-    continuities.remember([Anchor(AnchorKind.COMPACTION, b"1")], A)
-    continuities.bind([b"s1"], A)
-    continuities.unbind([b"s1"])
+    await continuities.remember([Anchor(AnchorKind.COMPACTION, b"1")], A)
+    await continuities.bind([b"s1"], A)
+    await continuities.unbind([b"s1"])
     clock.advance(10 * TTL_S)
 
-    assert continuities.owners([b"1"]) == {b"1": A}
+    assert await continuities.owners([b"1"]) == {b"1": A}

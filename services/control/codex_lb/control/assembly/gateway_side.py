@@ -14,6 +14,7 @@ from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.rpcs.leases import GatewayRpc
 from codex_lb.control.rpcs.policy import PolicyRpc
 from codex_lb.control.usecases.acquire_lease import AcquireLease
+from codex_lb.control.usecases.selector import Selector
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.ids import new_id
@@ -24,6 +25,7 @@ from codex_lb.kit.rpc_server import Register
 class GatewaySide:
     """The verbs of gateways, and their faces."""
 
+    acquire: AcquireLease
     settle: SettleLeases
     leases_rpc: GatewayRpc
     policy_rpc: PolicyRpc
@@ -49,15 +51,15 @@ def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide
     acquire = AcquireLease(
         state.pool,
         state.leases,
+        Selector(state.pool, state.leases, state.book, clock, random=random.random),
         clock,
         term=state.term,
         book=state.book,
         continuities=state.continuities,
         new_lease_id=partial(new_id, "lease"),
-        random=random.random,
         open_from=clock.monotonic() + timing.reannounce_grace_s if waits else 0.0,
     )
-    settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, state.prices, clock)
+    settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, clock)
     leases_rpc = GatewayRpc(
         acquire,
         settle,
@@ -69,4 +71,4 @@ def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide
         heartbeat_period_s=timing.heartbeat_period_s,
         lease_ttl_s=timing.lease_ttl_s,
     )
-    return GatewaySide(settle, leases_rpc, PolicyRpc(state.feed))
+    return GatewaySide(acquire, settle, leases_rpc, PolicyRpc(state.feed))

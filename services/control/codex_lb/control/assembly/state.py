@@ -12,12 +12,10 @@ from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.coordination.tickets import MemoryTickets
-from codex_lb.control.domain.pricing import Prices
 from codex_lb.control.domain.settings import LiveSettings, Strategy, UpstreamTransport
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.store.batch_writer import open_ledger
 from codex_lb.control.store.database import Database, DatabaseOptions, open_database
-from codex_lb.control.store.price_file import load_prices
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.policy_feed import PolicyFeed
@@ -46,13 +44,11 @@ class State:
     tickets: MemoryTickets
     gateways: Gateways
     ledger: Ledger
-    prices: Prices
 
 
 @asynccontextmanager
 async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) -> AsyncIterator[State]:
     """Reads what an earlier control left. Leaving it commits what the ledger was handed."""
-    prices = load_prices(settings.prices_file)
     async with open_database(settings.database, options_of(settings)) as store:
         vault = await open_vault(settings.key_file, store)
         term = await next_term(store)
@@ -67,7 +63,7 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
         tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=timing.ticket_ttl_s)
         gateways = Gateways(clock)
         async with open_ledger(store) as ledger:
-            yield State(store, vault, term, pool, book, feed, leases, continuities, tickets, gateways, ledger, prices)
+            yield State(store, vault, term, pool, book, feed, leases, continuities, tickets, gateways, ledger)
 
 
 async def next_term(store: Store) -> int:
@@ -80,7 +76,7 @@ async def recall_anchors(store: Store, continuities: MemoryContinuities, clock: 
     """Whose conversations are whose, as far back as one is likely to be taken up again."""
     async with store.begin(writing=False) as unit:
         for account_id, anchors in await unit.turns.anchors(since=clock.now() - ANCHORS_RECALLED):
-            continuities.remember(anchors, account_id)
+            await continuities.remember(anchors, account_id)
 
 
 def options_of(settings: ControlSettings) -> DatabaseOptions:

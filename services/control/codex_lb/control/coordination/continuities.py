@@ -34,7 +34,7 @@ class MemoryContinuities:
         self._owners: OrderedDict[bytes, AccountId] = OrderedDict()
         self._affinities: OrderedDict[bytes, Affinity] = OrderedDict()  # the one used longest ago first
 
-    def owners(self, digests: Sequence[bytes]) -> Mapping[bytes, AccountId]:
+    async def owners(self, digests: Sequence[bytes]) -> Mapping[bytes, AccountId]:
         """The owners of those anchors that are known. Asking keeps them: a conversation that goes on needs them again."""
         known: dict[bytes, AccountId] = {}
         for digest in digests:
@@ -44,13 +44,13 @@ class MemoryContinuities:
                 self._owners.move_to_end(digest)
         return known
 
-    def affinities(self, keys: Sequence[bytes]) -> Mapping[bytes, AccountId]:
+    async def affinities(self, keys: Sequence[bytes]) -> Mapping[bytes, AccountId]:
         """The accounts of those keys that were used within the TTL."""
         since = self._clock.now() - self.affinity_ttl
         found = ((key, self._affinities.get(key)) for key in keys)
         return {key: held.account_id for key, held in found if held is not None and held.used_at >= since}
 
-    def bind(self, keys: Sequence[bytes], account_id: AccountId) -> None:
+    async def bind(self, keys: Sequence[bytes], account_id: AccountId) -> None:
         """Rewrites the binding of every key: the conversation is where it was served last."""
         now = self._clock.now()
         for key in keys:
@@ -60,16 +60,16 @@ class MemoryContinuities:
             self._affinities.move_to_end(key)
         self._forget_old(now)
 
-    def habits(self) -> Sequence[Affinity]:
+    async def habits(self) -> Sequence[Affinity]:
         """Every affinity that still counts, the last used first."""
         self._forget_old(self._clock.now())
         return list(reversed(self._affinities.values()))
 
-    def unbind(self, keys: Iterable[bytes]) -> int:
+    async def unbind(self, keys: Iterable[bytes]) -> int:
         """Drops these; how many of them there were."""
         return sum(self._affinities.pop(key, None) is not None for key in keys)
 
-    def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
+    async def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
         """Keeps whose they are."""
         for anchor in anchors:
             self._owners[anchor.digest] = account_id

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Lease
@@ -18,6 +18,7 @@ class Holder:
 
     alive_until: datetime
     leases: dict[LeaseId, Lease] = field(default_factory=dict)
+    creating: set[LeaseId] = field(default_factory=set)  # those that upstream has not begun to answer
 
 
 class MemoryLeases:
@@ -28,11 +29,30 @@ class MemoryLeases:
         self._holders: dict[ReplicaId, Holder] = {}
         self._owner_of: dict[LeaseId, ReplicaId] = {}
         self._in_use: Counter[AccountId] = Counter()
-        self._freed = asyncio.Event()
+        self._creating: Counter[AccountId] = Counter()
+        self._by_key: Counter[str] = Counter()
+        self._last_granted: dict[AccountId, int] = {}
+        self._listeners: list[Callable[[AccountId], None]] = []
+
+    def on_change(self, listener: Callable[[AccountId], None]) -> None:
+        """Tells a listener of every account whose slots are taken or freed from now on."""
+        self._listeners.append(listener)
 
     def in_use(self, account_id: AccountId) -> int:
         """Stream slots taken on an account."""
         return self._in_use[account_id]
+
+    def creating(self, account_id: AccountId) -> int:
+        """Turns on an account that upstream has not begun to answer."""
+        return self._creating[account_id]
+
+    def last_granted(self, account_id: AccountId) -> int:
+        """The fence of its newest lease; 0 when it never had one."""
+        return self._last_granted.get(account_id, 0)
+
+    def held_by_key(self, api_key_id: str) -> int:
+        """Leases of one API key."""
+        return self._by_key[api_key_id]
 
     def granted_since(self, account_id: AccountId, when: datetime) -> int:
         """Leases of an account that were granted since then."""
@@ -48,9 +68,11 @@ class MemoryLeases:
         holder = self._holders.get(replica_id)
         return len(holder.leases) if holder else 0
 
-    async def take(self, lease: Lease, owner: ReplicaId, *, slots: int) -> bool:
+    async def take(self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0) -> bool:
         """Takes a slot, or says that there is none."""
         if slots and self._in_use[lease.account_id] >= slots:
+            return False
+        if create_slots and self._creating[lease.account_id] >= create_slots:
             return False
         self._remember(lease, owner)
         return True
@@ -65,8 +87,7 @@ class MemoryLeases:
         for lease in held:
             if lease.lease_id not in self._owner_of:
                 self._remember(lease, owner)
-        if undelivered:
-            self._announce_freed()
+                self._begin(self._holders[owner], lease)  # long ago, as likely as not
         return undelivered
 
     async def end(self, lease_id: LeaseId, *, epoch: int) -> Lease | None:
@@ -78,8 +99,14 @@ class MemoryLeases:
         if lease.epoch != epoch:
             return None
         self._forget(owner, lease)
-        self._announce_freed()
         return lease
+
+    async def begun(self, lease_ids: Sequence[LeaseId]) -> None:
+        """Upstream has begun to answer these."""
+        for lease_id in lease_ids:
+            owner = self._owner_of.get(lease_id)
+            if owner is not None:
+                self._begin(self._holders[owner], self._holders[owner].leases[lease_id])
 
     async def renew(self, owner: ReplicaId, *, now: datetime) -> bool:
         """A gateway was heard."""
@@ -100,34 +127,45 @@ class MemoryLeases:
             for lease in list(holder.leases.values()):
                 self._forget(owner, lease)
             del self._holders[owner]
-        if lapsed:
-            self._announce_freed()
         return lapsed
-
-    async def wait_freed(self, *, timeout_s: float) -> bool:
-        """Waits until some slot is freed."""
-        freed = self._freed
-        try:
-            async with asyncio.timeout(timeout_s):
-                await freed.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def _remember(self, lease: Lease, owner: ReplicaId) -> None:
         # A grant to a gateway never heard of would have no end: its TTL starts with the grant.
         holder = self._holders.setdefault(owner, Holder(alive_until=lease.granted_at + self._ttl))
         holder.leases[lease.lease_id] = lease
+        holder.creating.add(lease.lease_id)
         self._owner_of[lease.lease_id] = owner
         self._in_use[lease.account_id] += 1
+        self._creating[lease.account_id] += 1
+        self._by_key[lease.api_key_id] += 1
+        self._last_granted[lease.account_id] = max(lease.epoch, self.last_granted(lease.account_id))
+        self._tell(lease.account_id)
 
     def _forget(self, owner: ReplicaId, lease: Lease) -> None:
-        del self._holders[owner].leases[lease.lease_id]
+        holder = self._holders[owner]
+        self._begin(holder, lease)
+        del holder.leases[lease.lease_id]
         del self._owner_of[lease.lease_id]
-        self._in_use[lease.account_id] -= 1
-        if not self._in_use[lease.account_id]:
-            del self._in_use[lease.account_id]
+        less(self._in_use, lease.account_id)
+        less(self._by_key, lease.api_key_id)
+        self._tell(lease.account_id)
 
-    def _announce_freed(self) -> None:
-        self._freed.set()
-        self._freed = asyncio.Event()
+    def _begin(self, holder: Holder, lease: Lease) -> None:
+        if lease.lease_id in holder.creating:
+            holder.creating.discard(lease.lease_id)
+            less(self._creating, lease.account_id)
+            self._tell(lease.account_id)
+
+    def _tell(self, account_id: AccountId) -> None:
+        for listener in self._listeners:
+            listener(account_id)
+
+
+K = TypeVar("K", bound=str)
+
+
+def less(counter: Counter[K], key: K) -> None:
+    """One less; nothing is kept of what nobody holds any more."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -99,6 +99,7 @@ class Decision:
     passed_over: tuple[PassedOver, ...]
     passed_over_counts: Mapping[str, int]
     waited_s: float = 0.0
+    position: int = 0  # in the queue of those who waited, from 1; 0: it never waited
 
 
 NO_DECISION = Decision("", "", 0, 0, (), {})
@@ -201,8 +202,6 @@ class Settlement:
     service_tier: str
     upstream_transport: str
     ended_at: datetime
-    cost_micro_usd: int | None = None  # unknown is never 0
-    cost_source: str = ""  # the rates it is from, or why there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +233,6 @@ class TurnReport:
     session_id: str
     request_bytes: int
     response_bytes: int
-    cost_micro_usd: int | None = None
-    cost_source: str = ""
 
 
 def epoch_of(term: int, counter: int) -> int:

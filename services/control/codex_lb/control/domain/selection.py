@@ -1,51 +1,55 @@
-"""Decides which account serves a turn. Pure: no clock, no I/O, no logging, randomness comes in as a number."""
+"""Decides which account serves a turn: the rules, over a handful of accounts. Pure; randomness comes in as a number.
+
+`roster.py` follows the same rules over thousands of accounts without looking at each of them.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeAlias, assert_never
 
-from codex_lb.control.domain.account import AccountStatus, RoutingPolicy
+from codex_lb.control.domain.account import RoutingPolicy
+from codex_lb.control.domain.candidate import Candidate
 from codex_lb.control.domain.ids import AccountId
-from codex_lb.control.domain.lease import PASSED_OVER_SHOWN, Decision, PassedOver
-from codex_lb.control.domain.settings import Strategy
+from codex_lb.control.domain.lease import Decision
+from codex_lb.control.domain.settings import NOBODY, LiveSettings, Strategy
 
 PRESSURE_PERCENT_PER_STREAM = 2.5  # what a running turn counts for before its usage is known
-
-
-LEAVE_SHORT_PERCENT = 95.0  # data-plane reference 4.7: a conversation leaves above these, if another account is below
-LEAVE_LONG_PERCENT = 100.0
-
-STOPPED = "stop_threshold"  # the objection against an account that its operator spares
+DAY_S = 86_400
+NO_RESET_DAY = 2**31  # later than any day: a window that nobody knows the end of is in no hurry
+WEIGHT_PER_CREDIT = 1000  # weights are whole numbers, so that sums are exact
 POLICY_ORDER = {RoutingPolicy.BURN_FIRST: 0, RoutingPolicy.NORMAL: 1, RoutingPolicy.PRESERVE: 2}
 
-
-AT_RATE = "at_rate_limit"
+Rank: TypeAlias = tuple[int, ...]
+SortKey: TypeAlias = tuple[float | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """An account as selection sees it."""
+class Rules:
+    """How to choose, as operators set it."""
 
-    account_id: AccountId
-    status: AccountStatus
-    until: datetime | None  # when the status ends by itself
-    is_probing: bool
-    offers_model: bool
-    long_used_percent: float  # of the weekly (or monthly) window
-    short_used_percent: float  # of the 5 h window
-    long_capacity: float  # credits
-    in_use: int
-    slots: int  # 0 for no limit
-    is_at_rate: bool = False  # refused for going too fast, not for want of quota
-    probes: int = 0  # turns that try whether it serves again, while it is being probed
-    long_resets_at: datetime | None = None
-    short_resets_at: datetime | None = None
-    priority: int = 0
-    routing_policy: RoutingPolicy = RoutingPolicy.NORMAL
-    stop_percent: float | None = None  # None: its windows may be used up
+    strategy: Strategy = Strategy.CAPACITY_WEIGHTED
+    prefer_earlier_reset: bool = False
+    single_account: AccountId = NOBODY
+
+
+def rules_of(settings: LiveSettings) -> Rules:
+    """What of the settings says how to choose."""
+    return Rules(settings.routing_strategy, settings.prefer_earlier_reset, settings.single_account)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who may serve a turn, and who had better."""
+
+    plans: frozenset[str] | None = None  # that offer the model; None: any
+    excluded: dict[AccountId, str] = field(default_factory=dict)  # left already, and why
+    scope: frozenset[AccountId] | None = None  # the only ones allowed; None: any
+    preferred: AccountId | None = None  # taken whenever it can serve, unless it is nearly spent and another is not
+    is_bound: bool = False  # nobody but the preferred one will do
+    reason: str = ""  # why it is preferred, for the record
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,112 +62,70 @@ class Choice:
     retry_at: datetime | None  # when the first account returns
 
 
-def choose(
-    candidates: Iterable[Candidate],
-    *,
-    excluded: Mapping[AccountId, str],
-    strategy: Strategy,
-    random: float,
-    preferred: AccountId | None = None,
-    is_bound: bool = False,
-    reason: str = "",
-) -> Choice:
-    """The account that serves, by the strategy, among those nothing speaks against.
+def rank(candidate: Candidate, rules: Rules) -> Rank:
+    """Who serves before whom, whatever the strategy says inside a rank; smaller ranks first.
 
-    The preferred account is taken whenever it can serve, unless it is nearly spent and somebody else is not; a bound
-    turn takes nobody else. `reason` says in the record why it is preferred. `random` is in [0, 1).
-    Accounts passed over are named with their reason, the first few one by one.
+    What operators say comes first, then room, then which quota is lost soonest. Strategies that empty accounts one after
+    another do not mind how full they are.
     """
-    eligible: list[Candidate] = []
-    passed: list[PassedOver] = []
-    counts: Counter[str] = Counter()
-    retry_at: datetime | None = None
-    total = 0
-    for candidate in candidates:
-        total += 1
-        against = "not_owner" if is_bound and candidate.account_id != preferred else objection(candidate, excluded)
-        if against is None:
-            eligible.append(candidate)
-            continue
-        counts[against] += 1
-        until = stopped_until(candidate) if against == STOPPED else candidate.until
-        if against != "not_owner" and until is not None and (retry_at is None or until < retry_at):
-            retry_at = until
-        if len(passed) < PASSED_OVER_SHOWN:
-            passed.append(PassedOver(candidate.account_id, against, until))
-    wished = next((c for c in eligible if c.account_id == preferred), None)
-    if wished is not None and not is_bound and is_nearly_spent(wished):
-        wished = wished if all(is_nearly_spent(c) for c in eligible) else None
-    chosen = wished or (by_capacity(foremost(eligible), random) if eligible else None)
-    return Choice(
-        account_id=chosen.account_id if chosen else None,
-        decision=Decision(strategy.value, reason if wished else "", total, len(eligible), tuple(passed), dict(counts)),
-        is_busy=chosen is None and bool(counts.keys() & {"no_slot", "probing"}),
-        retry_at=retry_at,
-    )
+    match rules.strategy:
+        case Strategy.CAPACITY_WEIGHTED | Strategy.USAGE_WEIGHTED | Strategy.ROUND_ROBIN:
+            room = int(candidate.is_draining)
+            day = reset_day(candidate) if rules.prefer_earlier_reset else 0
+            return (-candidate.priority, room, POLICY_ORDER[candidate.routing_policy], day)
+        case Strategy.FILL_FIRST | Strategy.SEQUENTIAL_DRAIN | Strategy.SINGLE_ACCOUNT:
+            return (-candidate.priority, POLICY_ORDER[candidate.routing_policy])
+        case _:
+            assert_never(rules.strategy)
 
 
-def objection(candidate: Candidate, excluded: Mapping[AccountId, str]) -> str | None:
-    """Why an account cannot serve this turn now; None if it can."""
-    if candidate.status is not AccountStatus.ACTIVE:
-        return AT_RATE if candidate.is_at_rate else candidate.status.value
-    if is_stopped(candidate):
-        return STOPPED
-    if candidate.account_id in excluded:
-        return f"left:{excluded[candidate.account_id]}"
-    if not candidate.offers_model:
-        return "model_not_offered"
-    if candidate.is_probing and candidate.probes:
-        return "probing"
-    if candidate.slots and candidate.in_use >= candidate.slots:
-        return "no_slot"
-    return None
+def reset_day(candidate: Candidate) -> int:
+    """The day on which the long window starts anew, in days since 1970: hours would make one account serve alone."""
+    resets_at = candidate.long_resets_at
+    return NO_RESET_DAY if resets_at is None else int(resets_at.timestamp()) // DAY_S
 
 
-def is_nearly_spent(candidate: Candidate) -> bool:
-    """Whether a conversation is better off elsewhere although its cache must be read again there."""
-    return candidate.short_used_percent > LEAVE_SHORT_PERCENT or candidate.long_used_percent >= LEAVE_LONG_PERCENT
+def sort_key(candidate: Candidate, strategy: Strategy) -> SortKey:
+    """Who serves first inside a rank; smaller keys first. For draws it decides where every weight is zero."""
+    match strategy:
+        case Strategy.CAPACITY_WEIGHTED | Strategy.USAGE_WEIGHTED:
+            used = candidate.long_used_percent + PRESSURE_PERCENT_PER_STREAM * candidate.in_use
+            return (used, candidate.short_used_percent, candidate.last_chosen, candidate.account_id)
+        case Strategy.ROUND_ROBIN:
+            return (candidate.last_chosen, candidate.account_id)
+        case Strategy.FILL_FIRST:
+            return (-candidate.short_used_percent, -candidate.long_used_percent, candidate.account_id)
+        case Strategy.SEQUENTIAL_DRAIN | Strategy.SINGLE_ACCOUNT:
+            return (candidate.long_capacity, candidate.account_id)
+        case _:
+            assert_never(strategy)
 
 
-def is_stopped(candidate: Candidate) -> bool:
-    """Whether a window has reached the share from which on the operator spares the account."""
-    used = max(candidate.long_used_percent, candidate.short_used_percent)
-    return candidate.stop_percent is not None and used >= candidate.stop_percent
+def weight(candidate: Candidate) -> int:
+    """Credits left in the long window, less what running turns will take; none when the short window is full."""
+    if candidate.short_used_percent >= 100:
+        return 0
+    used = candidate.long_used_percent + PRESSURE_PERCENT_PER_STREAM * candidate.in_use
+    return int(candidate.long_capacity * WEIGHT_PER_CREDIT * max(0.0, 100.0 - used) / 100.0)
 
 
-def stopped_until(candidate: Candidate) -> datetime | None:
-    """When the last of the windows that stop it starts anew; None where upstream did not say."""
-    windows = (
-        (candidate.long_used_percent, candidate.long_resets_at),
-        (candidate.short_used_percent, candidate.short_resets_at),
-    )
-    stopping = [at for used, at in windows if candidate.stop_percent is not None and used >= candidate.stop_percent]
-    known = [at for at in stopping if at is not None]
-    return max(known) if known and len(known) == len(stopping) else None
+def best_of(eligible: Iterable[Candidate], rules: Rules, random: float) -> Candidate | None:
+    """The account that serves among those nothing speaks against. `random` is in [0, 1)."""
+    everybody = list(eligible)
+    if not everybody:
+        return None
+    first = min(rank(c, rules) for c in everybody)
+    foremost = [c for c in everybody if rank(c, rules) == first]
+    drawn = by_weight(foremost, random) if rules.strategy is Strategy.CAPACITY_WEIGHTED else None
+    return drawn or min(foremost, key=lambda c: sort_key(c, rules.strategy))
 
 
-def foremost(eligible: Sequence[Candidate]) -> Sequence[Candidate]:
-    """Those of the highest priority; among them those whose routing policy comes first."""
-    first = min((-c.priority, POLICY_ORDER[c.routing_policy]) for c in eligible)
-    return [c for c in eligible if (-c.priority, POLICY_ORDER[c.routing_policy]) == first]
-
-
-def by_capacity(eligible: Sequence[Candidate], random: float) -> Candidate:
-    """A draw weighted by the credits left in the long window; without any, the least used account."""
-    weights = [weight(c) for c in eligible]
-    mark = random * sum(weights)
-    if mark <= 0 and not any(weights):
-        return min(eligible, key=lambda c: (c.long_used_percent, c.short_used_percent, c.in_use, c.account_id))
-    for candidate, share in zip(eligible, weights, strict=True):
+def by_weight(candidates: Sequence[Candidate], random: float) -> Candidate | None:
+    """A draw in proportion to the weights; None when all are zero."""
+    weights = [weight(c) for c in candidates]
+    mark = int(random * sum(weights))
+    for candidate, share in zip(candidates, weights, strict=True):
         mark -= share
         if mark < 0:
             return candidate
-    return eligible[-1]
-
-
-def weight(candidate: Candidate) -> float:
-    """Credits left in the long window, less what running turns will take; none when the short window is full."""
-    if candidate.short_used_percent >= 100:
-        return 0.0
-    used = candidate.long_used_percent + PRESSURE_PERCENT_PER_STREAM * candidate.in_use
-    return candidate.long_capacity * max(0.0, 100.0 - used) / 100.0
+    return None

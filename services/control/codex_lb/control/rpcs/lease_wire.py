@@ -53,6 +53,8 @@ from codex_lb.control.rpcs.instants import (
     wire_seconds,
 )
 from codex_lb.control.usecases import acquire_lease
+from codex_lb.control.usecases.refusals import RefusalReason
+from codex_lb.control.usecases.refusals import Refused as NoLease
 
 WORK = {
     pb.WORK_KIND_TURN: Work.TURN,
@@ -93,11 +95,11 @@ BLAME = {
     pb.BLAME_US: Blame.US,
 }
 REASON = {
-    acquire_lease.RefusalReason.POOL_EXHAUSTED: reasons_pb2.ERROR_REASON_POOL_EXHAUSTED,
-    acquire_lease.RefusalReason.NO_ACCOUNT_AVAILABLE: reasons_pb2.ERROR_REASON_NO_ACCOUNT_AVAILABLE,
-    acquire_lease.RefusalReason.MODEL_NOT_OFFERED: reasons_pb2.ERROR_REASON_MODEL_NOT_OFFERED,
-    acquire_lease.RefusalReason.POOL_BUSY: reasons_pb2.ERROR_REASON_POOL_BUSY,
-    acquire_lease.RefusalReason.OWNER_UNAVAILABLE: reasons_pb2.ERROR_REASON_OWNER_UNAVAILABLE,
+    RefusalReason.POOL_EXHAUSTED: reasons_pb2.ERROR_REASON_POOL_EXHAUSTED,
+    RefusalReason.NO_ACCOUNT_AVAILABLE: reasons_pb2.ERROR_REASON_NO_ACCOUNT_AVAILABLE,
+    RefusalReason.MODEL_NOT_OFFERED: reasons_pb2.ERROR_REASON_MODEL_NOT_OFFERED,
+    RefusalReason.POOL_BUSY: reasons_pb2.ERROR_REASON_POOL_BUSY,
+    RefusalReason.OWNER_UNAVAILABLE: reasons_pb2.ERROR_REASON_OWNER_UNAVAILABLE,
 }
 WORK_WIRE = {v: k for k, v in WORK.items()}
 
@@ -172,6 +174,7 @@ def decision(message: pb.Decision) -> Decision:
         ),
         passed_over_counts=dict(message.passed_over_counts),
         waited_s=read_seconds(message.waited),
+        position=message.position,
     )
 
 
@@ -327,10 +330,18 @@ def granted(acquire_id: int, grant: acquire_lease.Granted, *, expires_at: dateti
         expires_at=wire_instant(expires_at),
         decision=wire_decision(held.decision),
         foreign_anchors=grant.foreign_anchors,
+        create_slot=create_slot(grant),
     )
 
 
-def refused(acquire_id: int, refusal: acquire_lease.Refused) -> pb.Refused:
+def create_slot(grant: acquire_lease.Granted) -> pb.Slot | None:
+    """The slot that is free again once upstream begins to answer; None where creating is not limited."""
+    if not grant.create_slots:
+        return None
+    return pb.Slot(kind=pb.SLOT_KIND_CREATE, in_use=grant.creating, capacity=grant.create_slots)
+
+
+def refused(acquire_id: int, refusal: NoLease) -> pb.Refused:
     """A refusal."""
     return pb.Refused(
         acquire_id=acquire_id,
@@ -355,4 +366,5 @@ def wire_decision(value: Decision) -> pb.Decision:
         ],
         passed_over_counts=value.passed_over_counts,
         waited=wire_seconds(value.waited_s),
+        position=value.position,
     )

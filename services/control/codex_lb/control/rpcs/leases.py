@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.control.v1 import leases_pb2_grpc
 from codex_lb.api.errors.v1 import reasons_pb2
-from codex_lb.control.domain.ids import ReplicaId
+from codex_lb.control.domain.ids import LeaseId, ReplicaId
 from codex_lb.control.errors import StoreUnavailableError
 from codex_lb.control.rpcs import lease_wire
 from codex_lb.control.rpcs.instants import EPOCH, instant, wire_seconds
@@ -32,7 +32,6 @@ from codex_lb.kit.rpc_errors import RpcFailure
 
 PROTOCOL = 1
 ACQUIRES_WAITING_MAX = 10_000  # per gateway; far above what one process can have open
-APART_S = 0.001  # between two messages: what is answered within this time shares one
 log = structlog.get_logger(__name__)
 
 AttachContext: TypeAlias = "grpc.aio.ServicerContext[pb.AttachRequest, pb.AttachResponse]"
@@ -129,7 +128,6 @@ class Session:
             self._has_answer.clear()
             bundle, self.answer = self.answer, pb.AttachResponse()
             yield bundle
-            await asyncio.sleep(APART_S)
 
     async def read(self, first: pb.AttachRequest, more: AsyncIterator[pb.AttachRequest], tasks: TaskGroup) -> None:
         """Takes in what the gateway says, in the order in which it says it."""
@@ -156,6 +154,8 @@ class Session:
         if message.settlements or message.turns:
             # Before the acquires: a turn that moves on must find its old slot free and its old account judged.
             await self._settle(message, tasks)
+        if message.begun:
+            await rpc.leases.begun([LeaseId(lease_id) for lease_id in message.begun])
         for acquire_id in message.withdrawals:
             if scope := self._waiting.get(acquire_id):
                 scope.cancel()

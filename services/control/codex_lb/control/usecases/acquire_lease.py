@@ -1,37 +1,38 @@
-"""Grants a lease: eligibility, strategy and slot in one step, from memory alone; or says why there is none."""
+"""Grants a lease: eligibility, strategy and slot in one step, from memory alone; or says why there is none.
+
+Turns that find no slot line up. While anybody waits, everybody lines up, and one loop serves the queue: whenever
+something changes that may help (a slot freed, an account back), those whose turn it is are served, each looked at once
+however many wait for the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
-from enum import StrEnum
+import asyncio
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import count
 
-from codex_lb.control.domain.account import AccountStatus
+import anyio
+
+from codex_lb.control.domain.candidate import NO_SLOT
 from codex_lb.control.domain.continuity import Claim, claim, foreign
-from codex_lb.control.domain.evidence import PLAN_REFUSALS
+from codex_lb.control.domain.fair_queue import FairQueue
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
-from codex_lb.control.domain.selection import AT_RATE, STOPPED, Choice, choose
+from codex_lb.control.domain.selection import Choice, Question
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.live_settings import SettingsBook
-from codex_lb.control.usecases.pool import Member, Pool
+from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Continuities, Leases
+from codex_lb.control.usecases.refusals import RefusalReason, Refused, refusal
+from codex_lb.control.usecases.selector import Selector
 from codex_lb.kit.clock import Clock
 
-SHORTEST_WAIT_S = 0.05
 OWNER_WAIT_S = 2.0  # for a slot of the account that knows the conversation, before its thoughts are given up
-
-
-class RefusalReason(StrEnum):
-    """Why no lease is granted."""
-
-    POOL_EXHAUSTED = "pool_exhausted"
-    NO_ACCOUNT_AVAILABLE = "no_account_available"
-    MODEL_NOT_OFFERED = "model_not_offered"
-    POOL_BUSY = "pool_busy"
-    OWNER_UNAVAILABLE = "owner_unavailable"
+WAITING_MAX = 10_000  # turns in the queue; more would all wait in vain
+TAKES_MAX = 8  # slots that other controls may snatch away before a turn lines up
+LOOK_AGAIN_S = 1.0  # how soon the queue is looked at anew though nothing was heard: clocks may be set
+SHORTEST_WAIT_S = 0.01  # between two looks for the sake of an instant that has all but come
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,41 @@ class Granted:
     in_use: int
     slots: int
     foreign_anchors: tuple[bytes, ...] = ()
+    creating: int = 0
+    create_slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """No lease, and why."""
+class Ties:
+    """What is known of the anchors and affinities that a turn names."""
 
-    reason: RefusalReason
-    message: str
-    retry_at: datetime | None
-    resets_at: datetime | None
-    decision: Decision
+    owners: Mapping[bytes, AccountId]
+    affinities: Mapping[bytes, AccountId]
+
+
+@dataclass(eq=False, slots=True)
+class Turn:
+    """A turn that asks for a lease."""
+
+    wanted: Wanted
+    owner: ReplicaId
+    asked_at: float  # by the monotonic clock
+    answer: asyncio.Future[Granted | Refused]
+    ties: Ties
+    unreadable: dict[AccountId, str] = field(default_factory=dict)
+    is_holding_out: bool = False  # for a slot of one account
+    kind: Hashable = None
+    position: int = 0
+
+    @property
+    def key(self) -> str:
+        """Who is to get a fair share."""
+        return self.wanted.api_key_id
+
+    @property
+    def tie(self) -> Claim:
+        """What it asks of selection for the sake of its conversation."""
+        return claim(self.wanted, self.ties.owners, self.ties.affinities)
 
 
 class AcquireLease:
@@ -64,115 +89,202 @@ class AcquireLease:
         self,
         pool: Pool,
         leases: Leases,
+        selector: Selector,
         clock: Clock,
         *,
         term: int,
         book: SettingsBook,
         continuities: Continuities,
         new_lease_id: Callable[[], str],
-        random: Callable[[], float],
         open_from: float = 0.0,
+        waiting_max: int = WAITING_MAX,
     ) -> None:
         self._pool = pool
         self._leases = leases
+        self._selector = selector
         self._clock = clock
         self._term = term
         self._book = book
         self._continuities = continuities
         self._new_lease_id = new_lease_id
-        self._random = random
         self._counter = count(1)
         # Until this monotonic instant gateways may still announce what an earlier control granted; granting before
         # would count slots that are taken as free.
         self._open_from = open_from
+        self._waiting_max = waiting_max
+        self._queue: FairQueue[Turn] = FairQueue()
+        self._changed = asyncio.Event()
+        pool.on_change(self._look_again)
+        leases.on_change(self._look_again)
+        book.on_change(self._look_again)
+
+    @property
+    def waiting(self) -> int:
+        """Turns in the queue."""
+        return len(self._queue)
 
     async def __call__(self, wanted: Wanted, owner: ReplicaId) -> Granted | Refused:
         """A lease now, or within the wait the turn allows, or a refusal."""
-        started = self._clock.monotonic()
-        await self._wait_for_announcements(wanted)
-        unreadable: dict[AccountId, str] = {}
+        asked_at = self._clock.monotonic()
+        await asyncio.sleep(max(0.0, self._open_from - asked_at))
+        turn = Turn(wanted, owner, asked_at, asyncio.get_running_loop().create_future(), await self._ties(wanted))
+        if not self._queue:
+            answer = await self._attempt(turn)
+            if answer is not None:
+                return answer
+        elif len(self._queue) >= self._waiting_max:
+            return self._refused(turn)
+        return await self._wait(turn)
+
+    async def run(self) -> None:
+        """Serves the queue for as long as control lives."""
         while True:
-            tie = self._claim(wanted)
-            waited_s = self._clock.monotonic() - started
-            choice = self._choose(wanted, tie, unreadable)
-            if self._is_worth_waiting(choice, tie, waited_s) and await self._leases.wait_freed(
-                timeout_s=OWNER_WAIT_S - waited_s
-            ):
-                continue
-            if choice.account_id is not None:
-                member = self._pool.get(choice.account_id)
-                granted = await self._grant(member, wanted, owner, choice.decision, waited_s, unreadable)
-                if granted is not None:
-                    return granted
-                continue
-            left_s = wanted.wait_max_s - waited_s
-            returns_s = self._returns_in(choice, tie)
-            if returns_s is not None and returns_s <= left_s:
-                # A rate that is over in a moment is worth the moment.
-                await self._leases.wait_freed(timeout_s=max(returns_s, SHORTEST_WAIT_S))
-                continue
-            if not choice.is_busy or left_s <= 0 or not await self._leases.wait_freed(timeout_s=left_s):
-                return refusal(choice, waited_s=waited_s, is_bound=tie.is_bound)
+            await self._something_changed()
+            await self._serve()
 
-    def _claim(self, wanted: Wanted) -> Claim:
+    async def _wait(self, turn: Turn) -> Granted | Refused:
+        try:
+            while True:
+                self._line_up(turn)
+                await asyncio.wait([turn.answer], timeout=self._patience_s(turn))
+                if turn.answer.done():
+                    return turn.answer.result()
+                self._queue.remove(turn)
+                if not turn.is_holding_out or self._left_s(turn) <= 0:
+                    return self._refused(turn)
+                turn.is_holding_out = False  # long enough: any account will do now
+        except asyncio.CancelledError:
+            self._queue.remove(turn)
+            if turn.answer.done():
+                await self._give_back(turn.answer.result())
+            turn.answer.cancel()
+            raise
+
+    def _line_up(self, turn: Turn) -> None:
+        tie = turn.tie
+        owner = tie.preferred if tie.is_bound or turn.is_holding_out else None
+        turn.kind = (turn.wanted.model, owner, frozenset(turn.wanted.excluded))
+        turn.position = self._queue.put(turn)
+        self._changed.set()
+
+    def _patience_s(self, turn: Turn) -> float:
+        left_s = self._left_s(turn)
+        return min(left_s, OWNER_WAIT_S - self._waited_s(turn)) if turn.is_holding_out else left_s
+
+    async def _something_changed(self) -> None:
+        timeout_s: float | None = None
+        if self._queue:
+            timeout_s = min(self._selector.next_change_in() or LOOK_AGAIN_S, LOOK_AGAIN_S)
+        try:
+            async with asyncio.timeout(None if timeout_s is None else max(timeout_s, SHORTEST_WAIT_S)):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+        self._changed.clear()
+
+    def _look_again(self, _: object) -> None:
+        if self._queue:
+            self._changed.set()
+
+    async def _serve(self) -> None:
+        """Grants what can be granted, in fair order; a kind that cannot be served is not tried again."""
+        in_vain: set[Hashable] = set()
+        while (turn := self._queue.next(self._leases.held_by_key, in_vain)) is not None:
+            answer = await self._attempt(turn)
+            if answer is None:
+                in_vain.add(turn.kind)
+                continue
+            self._queue.remove(turn)
+            if turn.answer.done():
+                await self._give_back(answer)
+            else:
+                turn.answer.set_result(answer)
+
+    async def _attempt(self, turn: Turn) -> Granted | Refused | None:
+        """A lease or a refusal now; None when waiting may help."""
+        for _ in range(TAKES_MAX):
+            tie = turn.tie
+            choice = self._choose(turn, tie)
+            turn.is_holding_out = self._is_worth_waiting(turn, tie, choice)
+            if turn.is_holding_out:
+                return None
+            if choice.account_id is None:
+                is_hopeless = self._left_s(turn) <= 0 or not (choice.is_busy or self._returns_soon(turn, tie, choice))
+                return self._refusal(turn, choice, tie) if is_hopeless else None
+            with anyio.CancelScope(shield=True):  # a slot that is taken for a turn that is gone must be known to be
+                granted = await self._grant(turn, choice.account_id, choice.decision)
+            if granted is not None:
+                return granted
+        return None
+
+    def _refused(self, turn: Turn) -> Refused:
+        tie = turn.tie
+        choice = self._choose(turn, tie)
+        if choice.account_id is None:
+            return self._refusal(turn, choice, tie)
+        decision = self._told(turn, choice.decision)  # others were before it
+        message = "Every account that could serve is busy. Try again in a few seconds."
+        return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)
+
+    def _refusal(self, turn: Turn, choice: Choice, tie: Claim) -> Refused:
+        return refusal(replace(choice, decision=self._told(turn, choice.decision)), is_bound=tie.is_bound)
+
+    async def _ties(self, wanted: Wanted) -> Ties:
         continuity = wanted.continuity
-        owners = self._continuities.owners([anchor.digest for anchor in continuity.anchors])
-        return claim(wanted, owners, self._continuities.affinities(continuity.affinity_keys))
+        digests = [anchor.digest for anchor in continuity.anchors]
+        owners = await self._continuities.owners(digests) if digests else {}
+        keys = continuity.affinity_keys
+        return Ties(owners, await self._continuities.affinities(keys) if keys else {})
 
-    def _returns_in(self, choice: Choice, tie: Claim) -> float | None:
-        """Seconds until an account returns that the turn could take; None when none is known to."""
-        if choice.account_id is not None or choice.is_busy or choice.retry_at is None or tie.is_bound:
-            return None
-        return max(0.0, (choice.retry_at - self._clock.now()).total_seconds())
+    def _choose(self, turn: Turn, tie: Claim) -> Choice:
+        wanted = turn.wanted
+        return self._selector.choose(
+            Question(
+                plans=self._selector.plans_offering(wanted.model),
+                excluded={**wanted.excluded, **turn.unreadable},
+                preferred=tie.preferred,
+                is_bound=tie.is_bound,
+                reason=tie.reason,
+            )
+        )
 
-    def _is_worth_waiting(self, choice: Choice, tie: Claim, waited_s: float) -> bool:
+    def _is_worth_waiting(self, turn: Turn, tie: Claim, choice: Choice) -> bool:
         """Whether the account that can read the whole conversation lacks but a slot, and may have one in a moment."""
-        if not tie.is_worth_waiting or tie.preferred is None or tie.preferred == choice.account_id:
+        if not tie.is_worth_waiting or tie.is_bound or tie.preferred in {None, choice.account_id}:
             return False
-        reasons = {p.account_id: p.reason for p in choice.decision.passed_over}
-        return waited_s < OWNER_WAIT_S and reasons.get(tie.preferred) == "no_slot"
+        if self._waited_s(turn) >= OWNER_WAIT_S or self._left_s(turn) <= 0:
+            return False
+        return any(p.account_id == tie.preferred and p.reason == NO_SLOT for p in choice.decision.passed_over)
 
-    async def _wait_for_announcements(self, wanted: Wanted) -> None:
-        left_s = self._open_from - self._clock.monotonic()
-        while left_s > 0:
-            await self._leases.wait_freed(timeout_s=min(left_s, max(wanted.wait_max_s, left_s)))
-            left_s = self._open_from - self._clock.monotonic()
+    def _returns_soon(self, turn: Turn, tie: Claim, choice: Choice) -> bool:
+        """Whether an account returns that the turn can wait for: a rate that is over in a moment is worth the moment."""
+        if choice.retry_at is None or tie.is_bound:
+            return False
+        return (choice.retry_at - self._clock.now()).total_seconds() <= self._left_s(turn)
 
-    def _choose(self, wanted: Wanted, tie: Claim, unreadable: dict[AccountId, str]) -> Choice:
-        candidates = self._pool.candidates(
-            wanted.model, self._leases, slots=self._book.now.account_stream_limit, now=self._clock.now()
-        )
-        return choose(
-            candidates,
-            excluded={**wanted.excluded, **unreadable} if unreadable else wanted.excluded,
-            strategy=self._book.now.routing_strategy,
-            random=self._random(),
-            preferred=tie.preferred,
-            is_bound=tie.is_bound,
-            reason=tie.reason,
-        )
+    def _waited_s(self, turn: Turn) -> float:
+        return self._clock.monotonic() - turn.asked_at
 
-    async def _grant(
-        self,
-        member: Member | None,
-        wanted: Wanted,
-        owner: ReplicaId,
-        decision: Decision,
-        waited_s: float,
-        unreadable: dict[AccountId, str],
-    ) -> Granted | None:
+    def _left_s(self, turn: Turn) -> float:
+        return turn.wanted.wait_max_s - self._waited_s(turn)
+
+    def _told(self, turn: Turn, decision: Decision) -> Decision:
+        return replace(decision, waited_s=self._waited_s(turn), position=turn.position)
+
+    async def _grant(self, turn: Turn, account_id: AccountId, decision: Decision) -> Granted | None:
+        member = self._pool.get(account_id)
         if member is None:
             return None
-        account = member.account
+        account, wanted, settings = member.account, turn.wanted, self._book.now
         try:
             access_token = self._pool.access_token(member)
         except CredentialUnreadableError:
-            unreadable[account.account_id] = "credential_unreadable"
+            turn.unreadable[account_id] = "credential_unreadable"
             return None
         lease = Lease(
             lease_id=LeaseId(self._new_lease_id()),
             epoch=epoch_of(self._term, next(self._counter)),
-            account_id=account.account_id,
+            account_id=account_id,
             generation=account.generation,
             turn_id=wanted.turn_id,
             attempt=wanted.attempt,
@@ -181,62 +293,27 @@ class AcquireLease:
             model=wanted.model,
             reservation=(),
             granted_at=self._clock.now(),
-            decision=replace(decision, waited_s=waited_s) if waited_s > 0 else decision,
+            decision=self._told(turn, decision) if turn.position else decision,
         )
-        if not await self._leases.take(lease, owner, slots=self._book.now.account_stream_limit):
+        if not await self._leases.take(
+            lease, turn.owner, slots=settings.account_stream_limit, create_slots=settings.account_create_limit
+        ):
             return None
         continuity = wanted.continuity
-        affinities = self._continuities.affinities(continuity.affinity_keys)
-        self._continuities.bind(continuity.affinity_keys, account.account_id)
-        owners = self._continuities.owners([anchor.digest for anchor in continuity.anchors])
+        if continuity.affinity_keys:
+            await self._continuities.bind(continuity.affinity_keys, account_id)
         return Granted(
             lease,
             access_token,
             account.chatgpt_account_id,
-            self._leases.in_use(account.account_id),
-            self._book.now.account_stream_limit,
-            foreign(wanted, owners, affinities, account.account_id),
+            self._leases.in_use(account_id),
+            settings.account_stream_limit,
+            foreign(wanted, turn.ties.owners, turn.ties.affinities, account_id),
+            self._leases.creating(account_id),
+            settings.account_create_limit,
         )
 
-
-LIMIT_CODES = frozenset({*PLAN_REFUSALS, "usage_limit_reached", "rate_limit_exceeded"})  # of faults a turn left for
-LIMITED = frozenset({AccountStatus.RATE_LIMITED.value, AccountStatus.QUOTA_EXCEEDED.value, STOPPED})
-
-
-def refusal(choice: Choice, *, waited_s: float, is_bound: bool = False) -> Refused:
-    """Puts a choice of nobody into words."""
-    counts = choice.decision.passed_over_counts
-    decision = replace(choice.decision, waited_s=waited_s)
-    if is_bound:
-        message = "The account that holds this conversation cannot serve now."
-        return Refused(RefusalReason.OWNER_UNAVAILABLE, message, choice.retry_at, None, decision)
-    if choice.is_busy:
-        message = "Every account that could serve is busy. Try again in a few seconds."
-        return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)
-    limited = sum(counts.get(reason, 0) for reason in LIMITED)
-    left = sum(counts.get(f"left:{code}", 0) for code in LIMIT_CODES)
-    at_rate = counts.get(AT_RATE, 0)
-    if at_rate and at_rate + limited + left == choice.decision.candidates:
-        message = "Every account in the pool is at its rate limit. Try again in a moment."
-        return Refused(RefusalReason.POOL_BUSY, message, choice.retry_at, None, decision)
-    if limited and limited + left == choice.decision.candidates:
-        message = "Every account in the pool has used up its quota."
-        return Refused(RefusalReason.POOL_EXHAUSTED, message, choice.retry_at, choice.retry_at, decision)
-    if counts and set(counts) == {"model_not_offered"}:
-        message = "No account in the pool has a plan that offers this model."
-        return Refused(RefusalReason.MODEL_NOT_OFFERED, message, None, None, decision)
-    return Refused(
-        RefusalReason.NO_ACCOUNT_AVAILABLE,
-        nobody_ready(counts, choice.decision.candidates),
-        choice.retry_at,
-        None,
-        decision,
-    )
-
-
-def nobody_ready(counts: Mapping[str, int], total: int) -> str:
-    """A sentence that tells the operator what stands in the way."""
-    if not total:
-        return "The pool has no accounts yet. Add one, for example with: codex-lb admin accounts import auth.json"
-    shares = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in sorted(counts.items()))
-    return f"No account can serve this now ({shares})."
+    async def _give_back(self, answer: Granted | Refused) -> None:
+        """Nobody wants it any more."""
+        if isinstance(answer, Granted):
+            await self._leases.end(answer.lease.lease_id, epoch=answer.lease.epoch)

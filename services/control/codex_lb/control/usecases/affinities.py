@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -52,22 +51,22 @@ class ManageAffinities:
         self._continuities = continuities
         self._clock = clock
 
-    def page(self, wanted: AffinityFilter, *, size: int, token: str) -> AffinityPage:
+    async def page(self, wanted: AffinityFilter, *, size: int, token: str) -> AffinityPage:
         """Those behind the page token's, the last used first. Raises InvalidPageTokenError."""
         size = min(size, PAGE_SIZE_MAX) if size > 0 else PAGE_SIZE
-        found = sorted(self._matching(wanted), key=_position, reverse=True)
+        found = sorted(await self._matching(wanted), key=_position, reverse=True)
         before = _read_token(token) if token else None
         rest = found if before is None else [a for a in found if _position(a) < before]
         next_token = _write_token(_position(rest[size - 1])) if len(rest) > size else ""
         return AffinityPage(tuple(rest[:size]), self._continuities.affinity_ttl, next_token, len(found))
 
-    def purge(self, wanted: AffinityFilter) -> int:
+    async def purge(self, wanted: AffinityFilter) -> int:
         """Drops those that match; how many there were."""
-        return self._continuities.unbind([affinity.key for affinity in self._matching(wanted)])
+        return await self._continuities.unbind([affinity.key for affinity in await self._matching(wanted)])
 
-    def _matching(self, wanted: AffinityFilter) -> Iterable[Affinity]:
+    async def _matching(self, wanted: AffinityFilter) -> list[Affinity]:
         now = self._clock.now()
-        return (affinity for affinity in self._continuities.habits() if wanted.matches(affinity, now))
+        return [affinity for affinity in await self._continuities.habits() if wanted.matches(affinity, now)]
 
 
 def _position(affinity: Affinity) -> tuple[str, str]:

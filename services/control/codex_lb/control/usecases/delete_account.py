@@ -24,7 +24,7 @@ class DeleteAccount:
         async with self._store.begin(writing=True) as unit:
             was_there = await unit.accounts.delete(account_id, with_history=with_history)
         self._pool.remove(account_id)
-        self._affinities.purge(AffinityFilter(account_id=account_id))
+        await self._affinities.purge(AffinityFilter(account_id=account_id))
         self._feed.refresh_pool()
         if not was_there:
             raise AccountNotFoundError(f"There is no account {account_id!r}.")

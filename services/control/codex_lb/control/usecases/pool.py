@@ -7,17 +7,15 @@ away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from codex_lb.control.domain.account import Account, AccountStatus, capacity
+from codex_lb.control.domain.account import Account, AccountStatus
 from codex_lb.control.domain.catalog import Catalog
-from codex_lb.control.domain.evidence import Evidence, Record, Standing, UsageSeen, record_of, standing
+from codex_lb.control.domain.evidence import Evidence, Record, Standing, record_of, standing
 from codex_lb.control.domain.ids import AccountId
-from codex_lb.control.domain.selection import Candidate
-from codex_lb.control.domain.window import WindowKind
-from codex_lb.control.usecases.ports import Leases, Sealed, SealedCredential, Store, Vault
+from codex_lb.control.usecases.ports import Sealed, SealedCredential, Store, Vault
 
 
 @dataclass(slots=True)
@@ -50,8 +48,28 @@ class Pool:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._members: dict[AccountId, Member] = {}
-        self.catalog = Catalog()
+        self._catalog = Catalog()
+        self._listeners: list[Callable[[AccountId], None]] = []
         self.changing = asyncio.Lock()  # held from reading an account's row to writing it, so that no change is lost
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the plans of the pool offer."""
+        return self._catalog
+
+    @catalog.setter
+    def catalog(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        for account_id in self._members:
+            self._changed(account_id)
+
+    def on_change(self, listener: Callable[[AccountId], None]) -> None:
+        """Tells a listener of every account that is added, changed or removed from now on."""
+        self._listeners.append(listener)
+
+    def _changed(self, account_id: AccountId) -> None:
+        for listener in self._listeners:
+            listener(account_id)
 
     async def load(self, store: Store) -> None:
         """Reads accounts and the newest evidence about them."""
@@ -70,7 +88,13 @@ class Pool:
         else:
             member.account, member.sealed = account, sealed
             member.access_token, member.known_standing = "", None
+        self._changed(account.account_id)
         return member
+
+    def update(self, account: Account) -> None:
+        """Takes over what an operator decided about an account."""
+        self._members[account.account_id].account = account
+        self._changed(account.account_id)
 
     def resealed(self, account_id: AccountId, before: Sealed, after: Sealed) -> None:
         """The login of an account is the same, sealed with another key; nothing happens when it has a newer one."""
@@ -80,7 +104,8 @@ class Pool:
 
     def remove(self, account_id: AccountId) -> None:
         """Forgets an account."""
-        self._members.pop(account_id, None)
+        if self._members.pop(account_id, None) is not None:
+            self._changed(account_id)
 
     def get(self, account_id: AccountId) -> Member | None:
         """The member of that id, if there is one."""
@@ -96,6 +121,7 @@ class Pool:
         if member is None:
             return False
         member.observe(evidence)
+        self._changed(account_id)
         return True
 
     def note_plan(self, account_id: AccountId, plan: str, *, now: datetime) -> Account | None:
@@ -104,6 +130,7 @@ class Pool:
         if member is None or not plan or member.account.plan == plan:
             return None
         member.account = replace(member.account, plan=plan, updated_at=now)
+        self._changed(account_id)
         return member.account
 
     def access_token(self, member: Member) -> str:
@@ -112,40 +139,9 @@ class Pool:
             member.access_token = self._vault.open(member.sealed).access_token
         return member.access_token
 
-    def candidates(self, model: str, leases: Leases, *, slots: int, now: datetime) -> Iterator[Candidate]:
-        """Everybody as selection sees them."""
-        for account_id, member in self._members.items():
-            known = member.standing_at(now)
-            usage = member.record.usage
-            long = usage.get(WindowKind.SECONDARY) or usage.get(WindowKind.MONTHLY)
-            short = usage.get(WindowKind.PRIMARY)
-            yield Candidate(
-                account_id=account_id,
-                status=known.status,
-                until=known.until,
-                is_probing=known.is_probing,
-                is_at_rate=known.reason == "rate_limit_exceeded",
-                probes=leases.granted_since(account_id, known.probing_since) if known.probing_since else 0,
-                offers_model=not model or self.catalog.offers(member.account.plan, model),
-                long_used_percent=_used(long, now),
-                short_used_percent=_used(short, now),
-                long_capacity=capacity(member.account.plan, WindowKind.SECONDARY),
-                in_use=leases.in_use(account_id),
-                slots=slots,
-                long_resets_at=long.window.resets_at if long else None,
-                short_resets_at=short.window.resets_at if short else None,
-                priority=member.account.priority,
-                routing_policy=member.account.routing_policy,
-                stop_percent=member.account.stop_percent,
-            )
-
     def count_by_status(self, now: datetime) -> dict[AccountStatus, int]:
         """How many accounts stand where."""
         counts = dict.fromkeys(AccountStatus, 0)
         for member in self._members.values():
             counts[member.standing_at(now).status] += 1
         return counts
-
-
-def _used(seen: UsageSeen | None, now: datetime) -> float:
-    return 0.0 if seen is None else seen.window.used_percent_at(now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -16,7 +16,6 @@ from codex_lb.control.domain.ids import AccountId, FlowId, LeaseId, ReplicaId, T
 from codex_lb.control.domain.lease import Anchor, Lease, Settlement, TurnReport
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome
-from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +299,6 @@ class UnitOfWork(Protocol):
     accounts: Accounts
     exchanges: Exchanges
     turns: Turns
-    request_log: RequestLog
-    rollups: Rollups
     catalogs: Catalogs
     terms: Terms
     fingerprints: Fingerprints
@@ -365,8 +362,28 @@ class Leases(Protocol):
         """Leases of one gateway."""
         ...
 
-    async def take(self, lease: Lease, owner: ReplicaId, *, slots: int) -> bool:
+    def on_change(self, listener: Callable[[AccountId], None]) -> None:
+        """Tells a listener of every account whose slots are taken or freed, here or by another control."""
+        ...
+
+    def creating(self, account_id: AccountId) -> int:
+        """Turns on an account that upstream has not begun to answer."""
+        ...
+
+    def last_granted(self, account_id: AccountId) -> int:
+        """The fence of its newest lease; 0 when it never had one."""
+        ...
+
+    def held_by_key(self, api_key_id: str) -> int:
+        """Leases of one API key; of the empty one for turns without a key."""
+        ...
+
+    async def take(self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0) -> bool:
         """Takes a slot and remembers the lease, or False when the account's slots (0: no limit) are all taken."""
+        ...
+
+    async def begun(self, lease_ids: Sequence[LeaseId]) -> None:
+        """Upstream has begun to answer these: they count as running, no longer as being created."""
         ...
 
     async def reconcile(self, owner: ReplicaId, held: Sequence[Lease]) -> list[Lease]:
@@ -387,10 +404,6 @@ class Leases(Protocol):
 
     async def lapse(self, *, now: datetime) -> list[Lease]:
         """Removes and returns the leases of gateways that were silent for the TTL."""
-        ...
-
-    async def wait_freed(self, *, timeout_s: float) -> bool:
-        """Waits until some slot is freed; False when the time is over."""
         ...
 
 
@@ -445,19 +458,19 @@ class Ended:
 class Continuities(Protocol):
     """What ties conversations to accounts. Anchors are facts, kept in the store too; affinities are habits."""
 
-    def owners(self, digests: Sequence[bytes]) -> Mapping[bytes, AccountId]:
+    async def owners(self, digests: Sequence[bytes]) -> Mapping[bytes, AccountId]:
         """The owners of those anchors that are known."""
         ...
 
-    def affinities(self, keys: Sequence[bytes]) -> Mapping[bytes, AccountId]:
+    async def affinities(self, keys: Sequence[bytes]) -> Mapping[bytes, AccountId]:
         """The accounts of those keys that are known and not too old."""
         ...
 
-    def bind(self, keys: Sequence[bytes], account_id: AccountId) -> None:
+    async def bind(self, keys: Sequence[bytes], account_id: AccountId) -> None:
         """A turn with these keys was given to an account."""
         ...
 
-    def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
+    async def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
         """An account gave these."""
         ...
 
@@ -466,11 +479,11 @@ class Continuities(Protocol):
         """How long an affinity counts that no turn uses."""
         ...
 
-    def habits(self) -> Sequence[Affinity]:
+    async def habits(self) -> Sequence[Affinity]:
         """Every affinity that still counts, the last used first."""
         ...
 
-    def unbind(self, keys: Iterable[bytes]) -> int:
+    async def unbind(self, keys: Iterable[bytes]) -> int:
         """Drops these affinities; how many of them there were."""
         ...
 

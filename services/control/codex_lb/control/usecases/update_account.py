@@ -33,5 +33,5 @@ class UpdateAccount:
             changed = replace(change(member.account), updated_at=self._clock.now())
             async with self._store.begin(writing=True) as unit:
                 await unit.accounts.update(changed)
-            member.account = changed
+            self._pool.update(changed)
         return member

@@ -14,9 +14,17 @@ from codex_lb.kit.clock import Clock
 class Holding:
     """A lease in use; `end` is what will be said of it."""
 
-    def __init__(self, lease: Lease, end: LeaseEnd) -> None:
+    def __init__(self, lease: Lease, end: LeaseEnd, leases: LeaseClient) -> None:
         self.lease = lease
         self.end = end
+        self._leases = leases
+        self._is_to_tell = lease.is_creating_limited
+
+    def begun(self) -> None:
+        """Upstream begins to answer; control is told once, where it wants to know."""
+        if self._is_to_tell:
+            self._is_to_tell = False
+            self._leases.begun(self.lease)
 
 
 @asynccontextmanager
@@ -27,7 +35,7 @@ async def held(leases: LeaseClient, wanted: Wanted, clock: Clock) -> AsyncIterat
     for nothing, so a cancellation cannot interrupt it.
     """
     lease = await leases.acquire(wanted)
-    holding = Holding(lease, LeaseEnd(Abandoned(), Timings(), clock.now(), calls=0))
+    holding = Holding(lease, LeaseEnd(Abandoned(), Timings(), clock.now(), calls=0), leases)
     try:
         yield holding
     except Exception:

@@ -67,6 +67,7 @@ class Lease:
     access_token: str
     proof: pb.HeldLease
     foreign_anchors: frozenset[bytes] = frozenset()  # what must not be sent to this account
+    is_creating_limited: bool = False  # control wants to know when upstream begins to answer
 
     def __repr__(self) -> str:
         return f"Lease({self.lease_id}, {self.account_id})"  # the token must not reach a log by way of a repr

@@ -98,6 +98,7 @@ def lease(granted: pb.Granted, asked: pb.Acquire) -> Lease:
         granted.access_token,
         proof,
         frozenset(granted.foreign_anchors),
+        granted.HasField("create_slot"),
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 
 import anyio
 
@@ -85,6 +83,7 @@ class HttpAttempt:
         try:
             async with self._upstream.post(RESPONSES_PATH, headers=headers, body=body) as answer:
                 context.timings.first_byte_s = context.elapsed()
+                holding.begun()
                 context.deadline.heard = context.clock.monotonic()
                 relay.learn(quota.read_headers(answer.headers))
                 if answer.status != 200:
@@ -118,12 +117,11 @@ class HttpAttempt:
         """What upstream still sends behind its last event, such as `data: [DONE]`."""
         if not isinstance(relay.outcome, Completed) or self._context.delivery.transport == "json":
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TAIL_S):
-                while chunk := await answer.chunk():
-                    for segment in scanner.feed(chunk):
-                        await relay.take(segment)
-                    await self._context.delivery.flush()
+        with anyio.move_on_after(TAIL_S):
+            while chunk := await answer.chunk():
+                for segment in scanner.feed(chunk):
+                    await relay.take(segment)
+                await self._context.delivery.flush()
 
 
 def readable(body: bytes, content_encoding: str, lease: Lease) -> tuple[bytes, str]:

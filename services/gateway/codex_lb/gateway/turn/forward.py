@@ -23,8 +23,7 @@ from codex_lb.gateway.leasing.lease import Timings, TurnEnd, Wanted, Work
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Rejected
 from codex_lb.gateway.turn.last_word import error_of_failure, error_of_refusal
 from codex_lb.gateway.turn.next_step import Budget, Step, next_step
-from codex_lb.gateway.turn.turn import CLIENT_CLOSED_REQUEST, RETRY
-from codex_lb.gateway.turn.watch import HangUp
+from codex_lb.gateway.turn.turn import CLIENT_CLOSED_REQUEST, RETRY, HangUp
 from codex_lb.gateway.upstream import quota
 from codex_lb.gateway.upstream.blame import judge_answer
 from codex_lb.gateway.upstream.errand_headers import signed
@@ -236,6 +235,7 @@ class Forward:
                 errand.method, errand.path, headers=headers, body=errand.body
             ) as coming:
                 self._timings.first_byte_s = self._elapsed()
+                holding.begun()
                 said = {name.lower(): value for name, value in coming.headers.items()}
                 self._learn(holding, quota.read_headers(said))
                 body = await coming.read(errand.answer_bytes_max + 1)

@@ -102,7 +102,7 @@ class SocketAttempt:
             context.deadline.heard = context.clock.monotonic()
             handshake = [] if was_live else list(socket.headers.items())
             context.delivery.begin(handshake, holding.lease.account_id)
-            return await self._relayed(socket, relay)
+            return await self._relayed(socket, relay, holding)
         except HandshakeRefusedError as refused:
             if refused.status == UPGRADE_REQUIRED:
                 self._session.is_http_only = True  # the same account is asked again, by a request
@@ -111,7 +111,7 @@ class SocketAttempt:
         except BrokenConnectionError as error:
             return relay.outcome or Broken(error.fault)
 
-    async def _relayed(self, socket: UpstreamSocket, relay: Relay) -> Outcome:
+    async def _relayed(self, socket: UpstreamSocket, relay: Relay, holding: Holding) -> Outcome:
         context = self._context
         deadline, monotonic, timings = context.deadline, context.clock.monotonic, context.timings
         while True:
@@ -121,6 +121,7 @@ class SocketAttempt:
                 return relay.outcome or Broken(closed_early(heard))
             if timings.first_byte_s is None:
                 timings.first_byte_s = context.elapsed()
+            holding.begun()
             await relay.take(segment_of_frame(heard))
             await relay.flush()
             if relay.outcome is not None:

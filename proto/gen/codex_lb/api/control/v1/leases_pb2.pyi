@@ -254,6 +254,7 @@ class AttachRequest(_message.Message):
     TURNS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First message of a stream, and only there."""
@@ -284,6 +285,10 @@ class AttachRequest(_message.Message):
     def heartbeat(self) -> Global___Heartbeat:
         """Renews every lease of this gateway."""
 
+    @_builtins.property
+    def begun(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Leases that upstream has begun to answer, by lease_id; told only of those that took a create slot."""
+
     def __init__(
         self,
         *,
@@ -294,10 +299,11 @@ class AttachRequest(_message.Message):
         turns: _abc.Iterable[Global___TurnReport] | None = ...,
         held: _abc.Iterable[Global___HeldLease] | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        begun: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquires", b"acquires", "heartbeat", b"heartbeat", "held", b"held", "hello", b"hello", "settlements", b"settlements", "turns", b"turns", "withdrawals", b"withdrawals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquires", b"acquires", "begun", b"begun", "heartbeat", b"heartbeat", "held", b"held", "hello", b"hello", "settlements", b"settlements", "turns", b"turns", "withdrawals", b"withdrawals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -665,6 +671,7 @@ class Granted(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     FOREIGN_ANCHORS_FIELD_NUMBER: _builtins.int
+    CREATE_SLOT_FIELD_NUMBER: _builtins.int
     acquire_id: _builtins.int
     """The acquire it answers."""
     lease_id: _builtins.str
@@ -699,6 +706,10 @@ class Granted(_message.Message):
     def foreign_anchors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Digests of the acquire's anchors that another account owns: what they stand for must not be sent to this one."""
 
+    @_builtins.property
+    def create_slot(self) -> Global___Slot:
+        """Present when creating answers is limited: control wants to know when upstream begins to answer."""
+
     def __init__(
         self,
         *,
@@ -714,10 +725,11 @@ class Granted(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         decision: Global___Decision | None = ...,
         foreign_anchors: _abc.Iterable[_builtins.bytes] | None = ...,
+        create_slot: Global___Slot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "expires_at", b"expires_at", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_slot", b"create_slot", "decision", b"decision", "expires_at", b"expires_at", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "account_id", b"account_id", "acquire_id", b"acquire_id", "chatgpt_account_id", b"chatgpt_account_id", "credential_generation", b"credential_generation", "decision", b"decision", "epoch", b"epoch", "expires_at", b"expires_at", "foreign_anchors", b"foreign_anchors", "lease_id", b"lease_id", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "account_id", b"account_id", "acquire_id", b"acquire_id", "chatgpt_account_id", b"chatgpt_account_id", "create_slot", b"create_slot", "credential_generation", b"credential_generation", "decision", b"decision", "epoch", b"epoch", "expires_at", b"expires_at", "foreign_anchors", b"foreign_anchors", "lease_id", b"lease_id", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -842,6 +854,7 @@ class Decision(_message.Message):
     PASSED_OVER_FIELD_NUMBER: _builtins.int
     PASSED_OVER_COUNTS_FIELD_NUMBER: _builtins.int
     WAITED_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     strategy: _builtins.str
     """Strategy, such as "capacity_weighted"."""
     affinity: _builtins.str
@@ -850,6 +863,8 @@ class Decision(_message.Message):
     """Accounts in the pool."""
     eligible: _builtins.int
     """Accounts among which the strategy chose."""
+    position: _builtins.int
+    """Its place in the queue when it lined up, from 1; 0 when it never waited."""
     @_builtins.property
     def passed_over(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassedOver]:
         """Accounts passed over, the first few one by one."""
@@ -872,10 +887,11 @@ class Decision(_message.Message):
         passed_over: _abc.Iterable[Global___PassedOver] | None = ...,
         passed_over_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         waited: _duration_pb2.Duration | None = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["waited", b"waited"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "candidates", b"candidates", "eligible", b"eligible", "passed_over", b"passed_over", "passed_over_counts", b"passed_over_counts", "strategy", b"strategy", "waited", b"waited"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "candidates", b"candidates", "eligible", b"eligible", "passed_over", b"passed_over", "passed_over_counts", b"passed_over_counts", "position", b"position", "strategy", b"strategy", "waited", b"waited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

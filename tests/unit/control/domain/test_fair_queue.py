@@ -1,0 +1,70 @@
+"""Who is served next: the key that has least, and inside a key whoever came first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codex_lb.control.domain.fair_queue import FairQueue
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A turn of a key."""
+
+    key: str
+    kind: str = "any"
+
+
+def test_a_key_with_one_turn_does_not_wait_for_one_with_a_hundred() -> None:
+    queue: FairQueue[Waiting] = FairQueue()
+    for _ in range(100):
+        queue.put(Waiting("greedy"))
+    modest = Waiting("modest")
+    queue.put(modest)
+
+    assert queue.next({"greedy": 1, "modest": 0}.__getitem__, ()) is modest
+
+
+def test_whoever_came_first_is_served_first_among_equals() -> None:
+    queue: FairQueue[Waiting] = FairQueue()
+    first, second = Waiting("a"), Waiting("b")
+    queue.put(first)
+    queue.put(second)
+
+    assert queue.next(lambda _: 0, ()) is first
+    queue.remove(first)
+    assert queue.next(lambda _: 0, ()) is second
+
+
+def test_a_kind_that_cannot_be_served_holds_nobody_else_up() -> None:
+    queue: FairQueue[Waiting] = FairQueue()
+    queue.put(Waiting("a", "bound to a busy account"))
+    free = Waiting("a", "any account")
+    queue.put(free)
+
+    assert queue.next(lambda _: 0, {"bound to a busy account"}) is free
+    assert queue.next(lambda _: 0, {"bound to a busy account", "any account"}) is None
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.integers(1, 5))
+def test_slots_are_shared_max_min_fair(keys: list[str], slots: int) -> None:
+    queue: FairQueue[Waiting] = FairQueue()
+    for key in keys:
+        queue.put(Waiting(key))
+    held: Counter[str] = Counter()
+
+    for _ in range(min(slots, len(keys))):
+        turn = queue.next(held.__getitem__, ())
+        assert turn is not None
+        queue.remove(turn)
+        held[turn.key] += 1
+
+    wanted = Counter(keys)
+    assert len(queue) == len(keys) - held.total()
+    assert all(held[key] >= held[other] - 1 for key in wanted for other in wanted if held[key] < wanted[key]), (
+        "a key that still waits has at most one less than any other"
+    )

@@ -1,0 +1,207 @@
+"""Turns that find no slot: who is served next, what wakes them, and what is left when they are gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+from random import Random
+
+import anyio
+import pytest
+
+from codex_lb.control.coordination.continuities import MemoryContinuities
+from codex_lb.control.coordination.memory import MemoryLeases
+from codex_lb.control.domain.evidence import Operated, OperatorAction, RefusalKind, Refused
+from codex_lb.control.domain.ids import AccountId, ReplicaId
+from codex_lb.control.domain.settings import LiveSettings
+from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
+from codex_lb.control.usecases.live_settings import SettingsBook
+from codex_lb.control.usecases.pool import Pool
+from codex_lb.control.usecases.refusals import RefusalReason
+from codex_lb.control.usecases.refusals import Refused as NoLease
+from codex_lb.control.usecases.selector import Selector
+from codex_lb.kit.clock import SystemClock
+from tests.unit.control.leases import pool_of, wanted
+
+GATEWAY = ReplicaId("g")
+LONG_S = 60.0  # no test waits this long; it stands for "as long as it takes"
+
+
+class Desk:
+    """Where leases are asked for, with the queue being served."""
+
+    def __init__(self, pool: Pool, *, slots: int, waiting_max: int = 1000) -> None:
+        self.pool = pool
+        self.clock = SystemClock()
+        self.leases = MemoryLeases(ttl_s=10.0)
+        ids = count(1)
+        book = SettingsBook(LiveSettings(account_stream_limit=slots))
+        self.acquire = AcquireLease(
+            pool,
+            self.leases,
+            Selector(pool, self.leases, book, self.clock, random=Random(1).random),
+            self.clock,
+            term=1,
+            book=book,
+            continuities=MemoryContinuities(self.clock),
+            new_lease_id=lambda: f"lease-{next(ids)}",
+            waiting_max=waiting_max,
+        )
+        self.granted: list[Granted] = []
+        self.refused: list[NoLease] = []
+        self._news = asyncio.Event()
+
+    async def ask(self, key: str = "", wait_max_s: float = LONG_S) -> None:
+        """Asks, and notes the answer."""
+        answer = await self.acquire(replace(wanted(wait_max_s=wait_max_s), api_key_id=key), GATEWAY)
+        self.granted += [answer] if isinstance(answer, Granted) else []
+        self.refused += [answer] if isinstance(answer, NoLease) else []
+        self._news.set()
+
+    async def answers(self, number: int) -> None:
+        """Returns once there are that many."""
+        while len(self.granted) + len(self.refused) < number:
+            await self._news.wait()
+            self._news.clear()
+
+    async def end(self, granted: Granted) -> None:
+        """A turn is over."""
+        await self.leases.end(granted.lease.lease_id, epoch=granted.lease.epoch)
+
+
+@asynccontextmanager
+async def open_desk(pool: Pool, *, slots: int = 1, waiting_max: int = 1000) -> AsyncIterator[Desk]:
+    """A desk whose queue is served for the time of the block."""
+    desk = Desk(pool, slots=slots, waiting_max=waiting_max)
+    async with anyio.create_task_group() as serving:
+        serving.start_soon(desk.acquire.run)
+        yield desk
+        serving.cancel_scope.cancel()
+
+
+async def test_slots_go_to_the_key_that_has_least() -> None:
+    async with open_desk(pool_of("a"), slots=2) as desk:
+        await desk.ask("greedy")
+        await desk.ask("greedy")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(desk.ask, "greedy")
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(desk.ask, "modest")
+            await anyio.wait_all_tasks_blocked()
+            await desk.end(desk.granted[0])
+            await desk.answers(3)
+            tasks.cancel_scope.cancel()
+
+    assert desk.granted[2].lease.api_key_id == "modest"
+    assert desk.granted[2].lease.decision.position == 6
+
+
+async def test_keys_that_ask_very_differently_get_the_same() -> None:
+    """Thirty turns at a time from three keys, one of them with most; three slots, each kept for a moment."""
+    served: Counter[str] = Counter()
+    enough = anyio.Event()
+    async with open_desk(pool_of("a"), slots=3) as desk:
+
+        async def turns(key: str) -> None:
+            while True:
+                answer = await desk.acquire(replace(wanted(wait_max_s=LONG_S), api_key_id=key), GATEWAY)
+                assert isinstance(answer, Granted)
+                assert desk.leases.in_use(AccountId("a")) <= 3
+                served[key] += 1
+                if served.total() >= 300:
+                    enough.set()
+                await anyio.sleep(0.001)
+                await desk.end(answer)
+
+        async with anyio.create_task_group() as tasks:
+            for key, clients in (("a", 24), ("b", 3), ("c", 3)):
+                for _ in range(clients):
+                    tasks.start_soon(turns, key)
+            await enough.wait()
+            tasks.cancel_scope.cancel()
+
+    assert min(served.values()) >= 0.8 * served.total() / 3
+
+
+@pytest.mark.parametrize("how", ["an account is added", "an account is resumed", "a window starts anew"])
+async def test_a_waiting_turn_is_served_by_an_account_that_comes_back(how: str) -> None:
+    pool = pool_of("a", "b")
+    now = SystemClock().now()
+    b = pool.get(AccountId("b"))
+    assert b is not None
+    match how:
+        case "an account is added":
+            pool.remove(AccountId("b"))
+        case "an account is resumed":
+            pool.observe(AccountId("b"), Operated(OperatorAction.PAUSED, now))
+        case _:
+            until = now + timedelta(seconds=0.05)
+            pool.observe(AccountId("b"), Refused(RefusalKind.RATE, "usage_limit_reached", until, now))
+    async with open_desk(pool) as desk:
+        await desk.ask()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(desk.ask)
+            await anyio.wait_all_tasks_blocked()
+            if how == "an account is added":
+                pool.put(b.account, b.sealed)
+            elif how == "an account is resumed":
+                pool.observe(AccountId("b"), Operated(OperatorAction.RESUMED, now + timedelta(seconds=1)))
+
+    assert [granted.lease.account_id for granted in desk.granted] == ["a", "b"]
+
+
+async def test_a_turn_is_refused_as_soon_as_waiting_has_become_hopeless() -> None:
+    pool = pool_of("a")
+    async with open_desk(pool) as desk:
+        await desk.ask()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(desk.ask)
+            await anyio.wait_all_tasks_blocked()
+            now = SystemClock().now()
+            until = now + timedelta(days=3)
+            pool.observe(AccountId("a"), Refused(RefusalKind.QUOTA, "usage_limit_reached", until, now))
+
+    assert [refused.reason for refused in desk.refused] == [RefusalReason.POOL_EXHAUSTED]
+
+
+async def test_a_full_queue_says_that_the_pool_is_busy() -> None:
+    async with open_desk(pool_of("a"), waiting_max=1) as desk:
+        await desk.ask()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(desk.ask)
+            await anyio.wait_all_tasks_blocked()
+            await desk.ask()
+            tasks.cancel_scope.cancel()
+
+    assert [refused.reason for refused in desk.refused] == [RefusalReason.POOL_BUSY]
+    assert desk.acquire.waiting == 0
+
+
+async def test_no_slot_leaks_however_turns_come_wait_and_go() -> None:
+    """Turns of random patience that are cancelled, time out or end, in any interleaving."""
+    random = Random(7)
+    async with open_desk(pool_of("a", "b"), slots=2) as desk:
+
+        async def turn() -> None:
+            with anyio.move_on_after(random.choice([0.0, 0.001, 0.005, 1.0])):
+                answer = await desk.acquire(
+                    replace(wanted(wait_max_s=random.choice([0.0, 0.001, LONG_S])), api_key_id=random.choice("xyz")),
+                    GATEWAY,
+                )
+                if isinstance(answer, Granted):
+                    with anyio.CancelScope(shield=True):
+                        await anyio.sleep(random.choice([0.0, 0.0005]))
+                        await desk.end(answer)
+
+        for _ in range(100):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(turn)
+
+    assert (desk.leases.held(), desk.acquire.waiting) == (0, 0)
