@@ -124,6 +124,24 @@ async def test_all_that_upstream_refused_are_reactivated_and_the_paused_are_not(
     assert unclear.code == 2
 
 
+async def test_an_account_that_is_stuck_is_freed_by_a_probe_that_it_serves(system: System) -> None:
+    [ada] = await system.add("ada")
+    await system.upstream.script("ada", limit(resets_in_s=600), limit(resets_in_s=900))
+    await system.client.post("/v1/responses", json=a_turn())
+    await system.settled(turns=1)
+
+    stuck = await system.run("admin", "accounts", "probe", ada.email)
+    freed = await system.run("admin", "accounts", "probe", ada.email, "--model", "gpt-5.5", "--json")
+
+    assert stuck.code == 1
+    assert stuck.out.startswith(f"{ada.email}: Upstream refused it (usage_limit_reached) until ")
+    [answer] = json.loads(freed.out)
+    assert (freed.code, answer["outcome"], answer["model"]) == (0, "PROBE_OUTCOME_SERVED", "gpt-5.5")
+    assert answer["statusBefore"] == "ACCOUNT_STATUS_RATE_LIMITED"
+    assert answer["account"]["status"] == "ACCOUNT_STATUS_ACTIVE"
+    assert (await system.client.post("/v1/responses", json=a_turn())).status_code == 200
+
+
 async def test_a_step_that_control_refuses_is_its_sentence(system: System) -> None:
     [ada] = await system.add("ada")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from codex_lb.api.admin.v1 import account_service_pb2 as pb
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.api.worker.v1 import refresh_pb2
+from codex_lb.control.app import open_control
+from codex_lb.control.settings import ControlSettings
 from tests.integration.control.conftest import OpenControl
 from tests.integration.control.peers import Peers, open_peers, refused
 from tests.support.clock import FakeClock
@@ -138,6 +142,19 @@ async def test_sync_models_now_makes_every_plan_due(peers: Peers) -> None:
 
     assert list(answer.plans) == ["plus", "pro"]
     assert len(await peers.claim(MODELS)) == 2
+
+
+async def test_what_a_setting_switches_off_is_not_promised(tmp_path: Path, clock: FakeClock) -> None:
+    settings = ControlSettings(data_dir=tmp_path, usage_refresh_enabled=False, model_registry_enabled=False)
+    listen = [f"unix:{tmp_path}/control.sock"]
+    async with open_control(settings, clock, listen=listen) as control, open_peers(control.targets[0]) as peers:
+        [account] = await peers.import_(auth_file("ann"))
+
+        usage = await refused(peers.accounts.RefreshAccount(pb.RefreshAccountRequest(name=account.name)))
+        models = await refused(peers.accounts.SyncModels(pb.SyncModelsRequest()))
+
+    assert usage.message == "Fetching usage is switched off: CODEX_LB_USAGE_REFRESH_ENABLED is false."
+    assert models.message == "Listing models is switched off: CODEX_LB_MODEL_REGISTRY_ENABLED is false."
 
 
 async def _update(peers: Peers, wanted: pb.Account, *paths: str) -> pb.Account:

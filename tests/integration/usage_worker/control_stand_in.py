@@ -75,7 +75,7 @@ class ControlStandIn(RefreshServiceServicer):
         self._changed = anyio.Event()
 
 
-KNOWN = (wire.TICKET_KIND_USAGE, wire.TICKET_KIND_MODELS, wire.TICKET_KIND_ROTATION)
+KNOWN = (wire.TICKET_KIND_USAGE, wire.TICKET_KIND_MODELS, wire.TICKET_KIND_ROTATION, wire.TICKET_KIND_PROBE)
 
 
 def a_ticket(
@@ -87,6 +87,7 @@ def a_ticket(
     chatgpt_account_id: str = "",
     ttl_s: float = 60.0,
     start_after_s: float = 0.0,
+    model: str = "",
 ) -> wire.Ticket:
     """A ticket as control writes it."""
     ticket = wire.Ticket(
@@ -94,6 +95,7 @@ def a_ticket(
         epoch=7,
         kind=kind,
         account_id="acc_1",
+        model=model,
         credential=wire.TicketCredential(
             access_token=access_token,
             refresh_token=refresh_token,

@@ -12,6 +12,8 @@ from codex_lb.usage_worker.settings import WorkerSettings
 from codex_lb.usage_worker.usage import usage_url
 from codex_lb.usage_worker.work import TicketKind
 
+ALWAYS = {TicketKind.ROTATION, TicketKind.PROBE}
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -85,12 +87,12 @@ def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, n
 @pytest.mark.parametrize(
     ("off", "kinds"),
     [
-        ({}, {TicketKind.USAGE, TicketKind.MODELS, TicketKind.ROTATION}),
-        ({"usage_refresh_enabled": False}, {TicketKind.MODELS, TicketKind.ROTATION}),
-        ({"usage_refresh_enabled": False, "model_registry_enabled": False}, {TicketKind.ROTATION}),
+        ({}, {TicketKind.USAGE, TicketKind.MODELS, *ALWAYS}),
+        ({"usage_refresh_enabled": False}, {TicketKind.MODELS, *ALWAYS}),
+        ({"usage_refresh_enabled": False, "model_registry_enabled": False}, ALWAYS),
     ],
 )
-def test_what_is_switched_off_is_not_claimed_and_rotation_cannot_be(
+def test_what_is_switched_off_is_not_claimed_and_rotation_and_probes_cannot_be(
     off: dict[str, bool], kinds: set[TicketKind]
 ) -> None:
     settings = WorkerSettings(**off)  # type: ignore[arg-type] # booleans, for boolean fields

@@ -114,5 +114,13 @@ class MigrationError(ControlError):
     """The database's schema is not what this version needs; the text says which side is newer."""
 
 
+class RefreshSwitchedOffError(ControlError):
+    """What is asked for at once is never done here: a setting switches it off. The text names it."""
+
+
+class WorkerSilentError(ControlError):
+    """No worker did in time what was asked; the text says how far it came."""
+
+
 class StaleEpochError(ControlError):
     """A write came with a fence that is no longer the newest."""

@@ -18,6 +18,7 @@ from codex_lb.kit.rpc_channel import open_channel
 from codex_lb.kit.service import Service, Stop
 from codex_lb.usage_worker.loop import DRAIN_WITHIN_S, RUNNING_MAX, Loop
 from codex_lb.usage_worker.models import ModelLister
+from codex_lb.usage_worker.probe import Prober
 from codex_lb.usage_worker.settings import WorkerSettings
 from codex_lb.usage_worker.tickets import Tickets
 from codex_lb.usage_worker.tokens import TokenIssuer
@@ -65,6 +66,7 @@ async def open_worker(
                 client_id=settings.oauth_client_id,
                 timeout_s=settings.token_refresh_timeout_seconds,
             ),
+            Prober(http, clock, upstream_base_url=settings.upstream_base_url),
             clock,
             kinds=kinds_wanted(settings),
             drain_within_s=drain_within_s,
@@ -107,9 +109,12 @@ def open_http() -> httpx.AsyncClient:
 
 
 def kinds_wanted(settings: WorkerSettings) -> tuple[TicketKind, ...]:
-    """What this worker asks control for. Rotation cannot be switched off: without it every login ends."""
+    """What this worker asks control for. Rotation cannot be switched off: without it every login ends. Probes are
+    sent only when an operator asks.
+    """
     wanted = {
         TicketKind.ROTATION: True,
+        TicketKind.PROBE: True,
         TicketKind.USAGE: settings.usage_refresh_enabled,
         TicketKind.MODELS: settings.model_registry_enabled,
     }

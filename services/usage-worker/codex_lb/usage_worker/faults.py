@@ -94,13 +94,14 @@ def is_worth_another_try(failure: Failure) -> bool:
 
 def _code_of(status: int, body: bytes) -> str:
     """Upstream's own code where it gave one, else `http_<status>`."""
-    answer = _mapping(body)
+    answer = mapping_of(body)
     if any("has been deactivated" in text for text in _texts(answer)):
         return "account_deactivated"
     return next((code for code in _codes(answer) if CODE.fullmatch(code)), f"http_{status}")
 
 
-def _mapping(body: bytes) -> Mapping[str, object]:
+def mapping_of(body: bytes) -> Mapping[str, object]:
+    """The body as a JSON object; empty where it is none."""
     try:
         return msgspec.json.decode(body, type=dict[str, object])
     except (ValueError, RecursionError):  # a proxy's page, half an answer, or nonsense on purpose

@@ -18,6 +18,7 @@ from codex_lb.kit.clock import Clock
 from codex_lb.kit.service import Stop, first_of
 from codex_lb.usage_worker import faults
 from codex_lb.usage_worker.models import ModelLister
+from codex_lb.usage_worker.probe import Prober
 from codex_lb.usage_worker.stagger import is_too_late, wait_before_claim, wait_before_start
 from codex_lb.usage_worker.tickets import CALL_WITHIN_S, ControlAwayError, ReportRefusedError, Tickets
 from codex_lb.usage_worker.tokens import TokenIssuer
@@ -44,6 +45,7 @@ class Loop:
         usage: UsageFetcher,
         models: ModelLister,
         tokens: TokenIssuer,
+        prober: Prober,
         clock: Clock,
         *,
         kinds: Collection[TicketKind],
@@ -55,6 +57,7 @@ class Loop:
         self._usage = usage
         self._models = models
         self._tokens = tokens
+        self._prober = prober
         self._clock = clock
         self._kinds = kinds
         self._drain_within_s = drain_within_s
@@ -68,6 +71,7 @@ class Loop:
             TicketKind.USAGE: usage.timeout_s + REPORT_WITHIN_S,
             TicketKind.MODELS: models.timeout_s + REPORT_WITHIN_S,
             TicketKind.ROTATION: tokens.timeout_s + REPORT_WITHIN_S,
+            TicketKind.PROBE: prober.timeout_s + REPORT_WITHIN_S,
         }
 
     def trouble(self) -> str | None:
@@ -153,6 +157,8 @@ class Loop:
                 return await self._models.list(ticket.credential)
             case TicketKind.ROTATION:
                 return await self._tokens.rotate(ticket.credential.refresh_token)
+            case TicketKind.PROBE:
+                return await self._prober.probe(ticket.credential, ticket.model)
             case _:
                 assert_never(ticket.kind)
 

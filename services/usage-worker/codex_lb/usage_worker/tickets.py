@@ -23,6 +23,7 @@ from codex_lb.usage_worker.work import (
     Failure,
     Found,
     ModelsFound,
+    Probed,
     Ticket,
     TicketKind,
     TokensRotated,
@@ -106,6 +107,8 @@ class Tickets:
                         access_token=pair.access_token, refresh_token=pair.refresh_token, id_token=pair.id_token
                     )
                 )
+            case Probed() as probed:
+                request.probe.CopyFrom(_probed(probed, generation))
             case Failure() as failure:
                 request.failure.CopyFrom(_failure(failure, generation))
             case _:
@@ -117,6 +120,7 @@ KIND_TO_WIRE = {
     TicketKind.USAGE: wire.TICKET_KIND_USAGE,
     TicketKind.MODELS: wire.TICKET_KIND_MODELS,
     TicketKind.ROTATION: wire.TICKET_KIND_ROTATION,
+    TicketKind.PROBE: wire.TICKET_KIND_PROBE,
 }
 KIND_FROM_WIRE = {number: kind for kind, number in KIND_TO_WIRE.items()}
 
@@ -163,6 +167,7 @@ def _known(tickets: Sequence[wire.Ticket], *, asked_at: float, now: float) -> It
             ),
             starts_at=now + ticket.start_after.ToMicroseconds() / 1_000_000,
             lapses_at=asked_at + ticket.ttl.ToMicroseconds() / 1_000_000,
+            model=ticket.model,
         )
 
 
@@ -194,6 +199,20 @@ def _window(window: Window) -> wire.UsageWindow:
     )
     if window.resets_at is not None:
         message.resets_at.FromDatetime(window.resets_at)
+    return message
+
+
+def _probed(probed: Probed, generation: int) -> wire.ProbeResult:
+    message = wire.ProbeResult(
+        served=probed.is_served,
+        status=probed.status,
+        code=probed.code,
+        message=probed.message,
+        took=_duration(probed.took_s),
+        credential_generation=generation,
+    )
+    if probed.resets_at is not None:
+        message.resets_at.FromDatetime(probed.resets_at)
     return message
 
 

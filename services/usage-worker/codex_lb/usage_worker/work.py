@@ -13,6 +13,7 @@ class TicketKind(StrEnum):
     USAGE = "usage"
     MODELS = "models"
     ROTATION = "rotation"
+    PROBE = "probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Ticket:
     credential: Credential
     starts_at: float  # when control would like the work to begin
     lapses_at: float  # when control may give it away; never later than control's own idea of it
+    model: str = ""  # which to ask; only in probes
 
 
 class WindowKind(StrEnum):
@@ -104,6 +106,18 @@ class TokensRotated:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """How the small turn of a probe ended."""
+
+    is_served: bool
+    status: int  # HTTP status that upstream answered, 0 when it was no HTTP answer
+    code: str = ""  # stable: upstream's own where it gave one; empty when it served
+    message: str = ""  # a sentence of ours; empty when it served
+    resets_at: datetime | None = None  # when the quota returns, if upstream said so
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why there is no result."""
 
@@ -113,7 +127,7 @@ class Failure:
     is_transient: bool  # trying again later may help
 
 
-Result = UsageFound | ModelsFound | TokensRotated | Failure
+Result = UsageFound | ModelsFound | TokensRotated | Probed | Failure
 
 
 @dataclass(frozen=True, slots=True)

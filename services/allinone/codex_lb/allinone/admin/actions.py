@@ -13,7 +13,16 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.text import Text
 
-from codex_lb.allinone.admin.client import IMPORT_BYTES_MAX, IMPORT_WITHIN_S, Address, Admin, local, open_admin, remote
+from codex_lb.allinone.admin.client import (
+    IMPORT_BYTES_MAX,
+    IMPORT_WITHIN_S,
+    PROBE_WITHIN_S,
+    Address,
+    Admin,
+    local,
+    open_admin,
+    remote,
+)
 from codex_lb.allinone.admin.files import batches, read_files
 from codex_lb.allinone.admin.names import id_of, label_of, resolve
 from codex_lb.allinone.admin.tables import accounts_table, import_table, status_name, status_view, words
@@ -148,6 +157,28 @@ def refresh(where: Where, names: Sequence[str], *, rotate_tokens: bool) -> None:
             pb.RefreshAccountRequest(name=name, rotate_tokens=rotate_tokens)
         ),
     )
+
+
+def probe(where: Where, names: Sequence[str], *, model: str, as_json: bool) -> bool:
+    """`admin accounts probe`; whether every account served."""
+    answers: list[pb.ProbeAccountResponse] = []
+
+    async def ask(admin: Admin) -> None:
+        known = await admin.all_accounts()
+        for account in [resolve(name, known) for name in names]:
+            request = pb.ProbeAccountRequest(name=account.name, model=model)
+            answer = await admin.accounts.ProbeAccount(request, timeout=PROBE_WITHIN_S)
+            answers.append(answer)
+            if not as_json:
+                now = words(status_name(answer.account.status))
+                console().print(
+                    Text(f"{label_of(account)}: {answer.summary} Asked {answer.model}; the account is {now}.")
+                )
+
+    with_admin(where, ask)
+    if as_json:
+        print_json([as_plain(answer) for answer in answers])
+    return all(answer.outcome == pb.PROBE_OUTCOME_SERVED for answer in answers)
 
 
 def sync_models(where: Where) -> None:

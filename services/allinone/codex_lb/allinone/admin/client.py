@@ -24,6 +24,7 @@ from codex_lb.kit.rpc_errors import from_rpc_error
 
 PAGE_SIZE = 1000  # the most that control gives
 IMPORT_BYTES_MAX = 8 * 2**20  # of one request; half of what a message may have
+PROBE_WITHIN_S = 60.0  # longer than control waits for the worker
 IMPORT_WITHIN_S = 60.0  # hundreds of logins are sealed and stored in one transaction
 
 

@@ -163,6 +163,23 @@ def refresh(
     actions.refresh(context.obj, names, rotate_tokens=rotate_tokens)
 
 
+@accounts.command()
+def probe(
+    context: typer.Context,
+    names: Names,
+    *,
+    model: Annotated[
+        str, typer.Option(help="Which model to ask.", show_default="the first that the account's plan lists")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Send one small turn on accounts now, and say whether they serve. Exits 1 when one of them does not."""
+    from codex_lb.allinone.admin import actions
+
+    if not actions.probe(context.obj, names, model=model, as_json=as_json):
+        raise typer.Exit(1)
+
+
 @models.command("sync")
 def sync_models(context: typer.Context) -> None:
     """Have the models of every plan listed at once."""

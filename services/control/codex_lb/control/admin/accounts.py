@@ -14,12 +14,14 @@ from codex_lb.control.admin.permissions import ruled
 from codex_lb.control.domain.account import Account, AccountStatus, RoutingPolicy
 from codex_lb.control.domain.evidence import CreditsSeen, QuotaSeen
 from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.probe import ProbeOutcome, outcome_of, summary_of
 from codex_lb.control.domain.window import Window
 from codex_lb.control.errors import InvalidResourceNameError, InvalidUpdateError
 from codex_lb.control.rpcs.instants import wire_instant, wire_seconds
 from codex_lb.control.usecases.delete_account import DeleteAccount
 from codex_lb.control.usecases.import_accounts import AuthFile, ImportAccounts, ImportAction, ImportRow
 from codex_lb.control.usecases.operate_account import OperateAccount
+from codex_lb.control.usecases.probe_now import Probed, ProbeNow
 from codex_lb.control.usecases.refresh_now import RefreshNow
 from codex_lb.control.usecases.update_account import UpdateAccount
 from codex_lb.control.usecases.view_accounts import AccountView, ViewAccounts
@@ -42,6 +44,14 @@ ROUTING_POLICY = {
     pb.ROUTING_POLICY_PRESERVE: RoutingPolicy.PRESERVE,
 }
 ROUTING_POLICY_WIRE = {policy: number for number, policy in ROUTING_POLICY.items()}
+PROBE_OUTCOME = {
+    ProbeOutcome.SERVED: pb.PROBE_OUTCOME_SERVED,
+    ProbeOutcome.REFUSED: pb.PROBE_OUTCOME_REFUSED,
+    ProbeOutcome.LOGIN_REJECTED: pb.PROBE_OUTCOME_LOGIN_REJECTED,
+    ProbeOutcome.CLOSED: pb.PROBE_OUTCOME_CLOSED,
+    ProbeOutcome.UNDECIDED: pb.PROBE_OUTCOME_UNDECIDED,
+}
+MODEL_CHARS_MAX = 100  # upstream's longest has twenty
 ALIAS_CHARS_MAX = 100
 PRIORITY_MAX = 100  # either way
 ACTION = {
@@ -62,6 +72,7 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         operate: OperateAccount,
         update: UpdateAccount,
         refresh: RefreshNow,
+        probe: ProbeNow,
         import_: ImportAccounts,
         delete: DeleteAccount,
     ) -> None:
@@ -69,6 +80,7 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         self._operate = operate
         self._update = update
         self._refresh = refresh
+        self._probe = probe
         self._import = import_
         self._delete = delete
 
@@ -130,6 +142,11 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         return account(self._view.view(member))
 
     @ruled(SERVICE)
+    async def ProbeAccount(self, request: pb.ProbeAccountRequest, _: Context) -> pb.ProbeAccountResponse:
+        """What the probe showed, once it has."""
+        return self._probed(await self._probe(account_id(request.name), model=request.model[:MODEL_CHARS_MAX]))
+
+    @ruled(SERVICE)
     async def SyncModels(self, _request: pb.SyncModelsRequest, _: Context) -> pb.SyncModelsResponse:
         """The plans that will be listed."""
         return pb.SyncModelsResponse(plans=await self._refresh.models())
@@ -145,6 +162,19 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         if row.member is not None:
             message.account.CopyFrom(account(self._view.view(row.member)))
         return message
+
+    def _probed(self, probed: Probed) -> pb.ProbeAccountResponse:
+        report = probed.report
+        return pb.ProbeAccountResponse(
+            account=account(self._view.view(probed.member)),
+            status_before=STATUS[probed.status_before],
+            outcome=PROBE_OUTCOME[outcome_of(report)],
+            summary=summary_of(report),
+            model=probed.model,
+            http_status=report.status,
+            code=report.code,
+            took=wire_seconds(report.took_s),
+        )
 
 
 def account_id(name: str) -> AccountId:

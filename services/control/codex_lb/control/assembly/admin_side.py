@@ -37,6 +37,7 @@ from codex_lb.control.usecases.export_account import ExportAccount
 from codex_lb.control.usecases.finish_flow import FinishFlow
 from codex_lb.control.usecases.import_accounts import ImportAccounts
 from codex_lb.control.usecases.operate_account import OperateAccount
+from codex_lb.control.usecases.probe_now import ProbeNow
 from codex_lb.control.usecases.refresh_now import RefreshNow
 from codex_lb.control.usecases.rotate_keys import RotateKeys
 from codex_lb.control.usecases.start_flow import StartFlow
@@ -110,7 +111,8 @@ def make_accounts(
         ViewAccounts(pool, state.leases, clock),
         OperateAccount(pool, store, feed, clock),
         UpdateAccount(pool, store, clock),
-        RefreshNow(pool, state.tickets, worker_side.rotations, clock),
+        RefreshNow(pool, state.tickets, worker_side.rotations, clock, periods=worker_side.periods),
+        ProbeNow(pool, state.probes, clock),
         import_,
         DeleteAccount(pool, store, feed, affinities),
     )

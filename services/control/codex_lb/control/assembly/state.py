@@ -21,6 +21,7 @@ from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Ledger, Store
+from codex_lb.control.usecases.probes import Probes
 from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.fingerprint import open_vault
 from codex_lb.kit.clock import Clock
@@ -42,6 +43,7 @@ class State:
     leases: MemoryLeases
     continuities: MemoryContinuities
     tickets: MemoryTickets
+    probes: Probes
     gateways: Gateways
     ledger: Ledger
 
@@ -61,9 +63,10 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
         continuities = MemoryContinuities(clock)
         await recall_anchors(store, continuities, clock)
         tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=timing.ticket_ttl_s)
+        probes = Probes(clock)
         gateways = Gateways(clock)
         async with open_ledger(store) as ledger:
-            yield State(store, vault, term, pool, book, feed, leases, continuities, tickets, gateways, ledger)
+            yield State(store, vault, term, pool, book, feed, leases, continuities, tickets, probes, gateways, ledger)
 
 
 async def next_term(store: Store) -> int:

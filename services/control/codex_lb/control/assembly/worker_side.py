@@ -26,6 +26,7 @@ from codex_lb.kit.rpc_server import Register
 class WorkerSide:
     """The verbs of the worker, and their face."""
 
+    periods: Periods
     rotations: Rotations
     claim: ClaimTickets
     refresh_rpc: RefreshRpc
@@ -49,12 +50,14 @@ async def make_worker_side(state: State, settings: ControlSettings, clock: Clock
         pace=Pace(settings.token_refresh_at_once_max, settings.token_refresh_gap_seconds),
     )
     await rotations.load()
-    claim = ClaimTickets(pool, tickets, rotations, clock, periods=periods)
+    claim = ClaimTickets(pool, tickets, rotations, state.probes, clock, periods=periods)
     take_rotation = TakeRotation(
         pool, rotations, tickets, store, ledger, state.vault, feed, clock, read_expiry=access_expiry
     )
-    report = ReportTicket(pool, tickets, store, ledger, feed, clock, periods=periods, take_rotation=take_rotation)
-    return WorkerSide(rotations, claim, RefreshRpc(claim, report))
+    report = ReportTicket(
+        pool, tickets, store, ledger, feed, clock, periods=periods, take_rotation=take_rotation, probes=state.probes
+    )
+    return WorkerSide(periods, rotations, claim, RefreshRpc(claim, report))
 
 
 def periods_of(settings: ControlSettings) -> Periods:

@@ -24,6 +24,8 @@ DEADLINE_MAX = timedelta(days=366)  # a later deadline is a mistake of upstream'
 
 # Codes with which upstream or the issuer closes an account for good, and those that end a login (data-plane 2.10).
 CLOSED_CODES = frozenset({"account_deactivated", "account_suspended", "account_deleted"})
+# Codes with which upstream says that a window or the plan is used up; a refusal with any other is for the moment.
+QUOTA_CODES = frozenset({"usage_limit_reached", "insufficient_quota", "usage_not_included", "quota_exceeded"})
 LOGIN_CODES = frozenset(
     {
         "refresh_token_expired",

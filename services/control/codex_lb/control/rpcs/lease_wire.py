@@ -10,6 +10,7 @@ from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.domain.evidence import (
     CLOSED_CODES,
+    QUOTA_CODES,
     Closed,
     CreditsSeen,
     Evidence,
@@ -106,7 +107,6 @@ WORK_WIRE = {v: k for k, v in WORK.items()}
 LIMIT_NAME_CHARS_MAX = 200
 
 # Codes that stand for a window used up, as against too much at the moment.
-QUOTA_CODES = frozenset({"usage_limit_reached", "insufficient_quota", "usage_not_included", "quota_exceeded"})
 
 
 def wanted(message: pb.Acquire) -> Wanted:

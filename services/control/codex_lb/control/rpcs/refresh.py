@@ -11,7 +11,15 @@ import grpc.aio
 from codex_lb.api.worker.v1 import refresh_pb2 as pb
 from codex_lb.api.worker.v1 import refresh_pb2_grpc
 from codex_lb.control.domain.ids import TicketId, WorkerId
-from codex_lb.control.domain.refresh import AdditionalQuota, RotationReport, TicketFailure, TicketKind, UsageReport
+from codex_lb.control.domain.probe import ProbeReport
+from codex_lb.control.domain.refresh import (
+    TICKET_TTL_S,
+    AdditionalQuota,
+    RotationReport,
+    TicketFailure,
+    TicketKind,
+    UsageReport,
+)
 from codex_lb.control.domain.window import Window, WindowKind, true_kind
 from codex_lb.control.errors import InvalidReportError
 from codex_lb.control.rpcs.failures import told_as_failures
@@ -90,6 +98,7 @@ def ticket(claimed: ClaimedTicket) -> pb.Ticket:
             chatgpt_account_id=claimed.credential.chatgpt_account_id,
             generation=claimed.credential.generation,
         ),
+        model=claimed.model,
     )
 
 
@@ -104,8 +113,10 @@ def result(request: pb.ReportTicketRequest) -> TicketResult:
             return failed(request.failure)
         case "rotation":
             return rotation(request.rotation)
+        case "probe":
+            return probe(request.probe)
         case _:
-            raise InvalidReportError("result: one of usage, models, rotation and failure must be set.")
+            raise InvalidReportError("result: one of usage, models, rotation, probe and failure must be set.")
 
 
 def rotation(message: pb.RotationResult) -> RotationReport:
@@ -113,6 +124,19 @@ def rotation(message: pb.RotationResult) -> RotationReport:
     if not message.access_token or not message.refresh_token:
         raise InvalidReportError("rotation: access_token and refresh_token must be set.")
     return RotationReport(message.access_token, message.refresh_token, message.id_token)
+
+
+def probe(message: pb.ProbeResult) -> ProbeReport:
+    """How a probe ended. Raises InvalidReportError."""
+    return ProbeReport(
+        is_served=message.served,
+        status=message.status,
+        code=message.code[:LABEL_CHARS_MAX],
+        message=message.message[:LABEL_CHARS_MAX],
+        resets_at=instant(message, "resets_at"),
+        took_s=min(max(0.0, read_seconds(message.took)), TICKET_TTL_S),
+        generation=message.credential_generation,
+    )
 
 
 def usage(message: pb.UsageResult) -> UsageReport:

@@ -26,8 +26,11 @@ from codex_lb.control.domain.refresh import (
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Tickets
+from codex_lb.control.usecases.probes import Probes
 from codex_lb.control.usecases.rotations import Rotations
 from codex_lb.kit.clock import Clock
+
+PROBED_AGAIN_S = 5.0  # where the login could not be opened for it
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +56,7 @@ class ClaimedTicket:
     credential: TicketCredential
     start_after_s: float
     ttl_s: float
+    model: str = ""  # that a probe asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,13 @@ class Claim:
 class ClaimTickets:
     """The verb."""
 
-    def __init__(self, pool: Pool, tickets: Tickets, rotations: Rotations, clock: Clock, *, periods: Periods) -> None:
+    def __init__(
+        self, pool: Pool, tickets: Tickets, rotations: Rotations, probes: Probes, clock: Clock, *, periods: Periods
+    ) -> None:
         self._pool = pool
         self._tickets = tickets
         self._rotations = rotations
+        self._probes = probes
         self._clock = clock
         self._periods = periods
         self.worker_seen_at: datetime | None = None
@@ -98,7 +105,7 @@ class ClaimTickets:
         ]
 
     async def _plan(self, accounts: Collection[Refreshable], now: datetime) -> None:
-        due = dict(self._rotations.due())
+        due = {**self._rotations.due(), **self._probes.due()}
         for task in tasks_of(accounts):
             period_s = self._periods.of(task.kind)
             if period_s is not None:
@@ -141,7 +148,7 @@ class ClaimTickets:
     async def _claim(
         self, task: Task, worker_id: WorkerId, accounts: list[Refreshable], now: datetime
     ) -> ClaimedTicket | None:
-        period_s = self._periods.of(task.kind)
+        period_s = PROBED_AGAIN_S if task.kind is TicketKind.PROBE else self._periods.of(task.kind)
         if period_s is None:
             return None
         account_id = speaker(task, accounts, turn=int(now.timestamp() // period_s))
@@ -162,4 +169,5 @@ class ClaimTickets:
             credential=TicketCredential(access_token, member.account.chatgpt_account_id, member.account.generation),
             start_after_s=max(0.0, (ticket.due_at - now).total_seconds()),
             ttl_s=(ticket.expires_at - now).total_seconds(),
+            model=self._probes.take(ticket.account_id) if task.kind is TicketKind.PROBE else "",
         )

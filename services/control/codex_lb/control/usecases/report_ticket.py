@@ -9,22 +9,28 @@ from typing import TypeAlias, assert_never
 
 import structlog
 
+from codex_lb.control.domain import probe as probing
 from codex_lb.control.domain.account import Account, is_downgrade
 from codex_lb.control.domain.evidence import CreditsSeen, Evidence, QuotaSeen, Source, UsageSeen
 from codex_lb.control.domain.ids import AccountId, TicketId
+from codex_lb.control.domain.probe import ProbeReport
 from codex_lb.control.domain.refresh import (
     TICKET_TTL_S,
     Periods,
     RotationReport,
+    Task,
     Ticket,
     TicketFailure,
+    TicketKind,
     UsageReport,
     evidence_of,
     next_due,
 )
+from codex_lb.control.errors import InvalidReportError
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Ledger, Store, Tickets
+from codex_lb.control.usecases.probes import Probes
 from codex_lb.control.usecases.take_rotation import TakeRotation
 from codex_lb.kit.clock import Clock
 
@@ -38,7 +44,7 @@ class ModelsReport:
     models: tuple[tuple[str, bytes], ...]
 
 
-TicketResult: TypeAlias = UsageReport | ModelsReport | RotationReport | TicketFailure
+TicketResult: TypeAlias = UsageReport | ModelsReport | RotationReport | ProbeReport | TicketFailure
 
 
 class ReportTicket:
@@ -55,6 +61,7 @@ class ReportTicket:
         *,
         periods: Periods,
         take_rotation: TakeRotation,
+        probes: Probes,
     ) -> None:
         self._pool = pool
         self._tickets = tickets
@@ -64,6 +71,7 @@ class ReportTicket:
         self._clock = clock
         self._periods = periods
         self._take_rotation = take_rotation
+        self._probes = probes
         self._downgrades: dict[AccountId, int] = {}  # seen once: under which generation
 
     async def __call__(self, ticket_id: TicketId, *, epoch: int, age_s: float, result: TicketResult) -> None:
@@ -74,6 +82,9 @@ class ReportTicket:
             await self._take_rotation(ticket_id, epoch=epoch, observed_at=observed_at, result=result)
             return
         ticket = await self._tickets.held(ticket_id, epoch=epoch, now=now)
+        if ticket.task.kind is TicketKind.PROBE:
+            await self._take_probe(ticket, result, observed_at)
+            return
         match result:
             case UsageReport():
                 await self._take_usage(ticket.account_id, result, observed_at)
@@ -81,6 +92,8 @@ class ReportTicket:
                 await self._take_models(ticket, models, observed_at)
             case TicketFailure():
                 await self._take_failure(ticket, result, observed_at)
+            case ProbeReport():
+                raise InvalidReportError("result: only a probe ticket ends with probe.")
             case _:
                 assert_never(result)
         period_s = self._periods.of(ticket.task.kind)
@@ -139,6 +152,25 @@ class ReportTicket:
         evidence = evidence_of(failure, observed_at=observed_at)
         if evidence is not None:
             await self._learn(ticket.account_id, [evidence])
+
+    async def _take_probe(self, ticket: Ticket, result: TicketResult, observed_at: datetime) -> None:
+        match result:
+            case ProbeReport():
+                report = result
+            case TicketFailure():
+                report = probing.failed(result)
+            case _:
+                raise InvalidReportError("result: a probe ticket ends with probe or failure.")
+        account_id = ticket.account_id
+        outcome = probing.outcome_of(report)
+        log.info("account probed", account_id=account_id, outcome=outcome.value, status=report.status, code=report.code)
+        await self._learn(account_id, list(probing.evidence_of(report, ended_at=observed_at)))
+        now = self._clock.now()
+        await self._tickets.end(ticket, next_due_at=now)
+        self._probes.end(account_id, report)
+        self._feed.refresh_pool()
+        if outcome is probing.ProbeOutcome.SERVED:
+            await self._tickets.hurry(Task(TicketKind.USAGE, account_id), now=now)  # how full it is shows soon
 
     async def _learn(self, account_id: AccountId, evidence: Sequence[Evidence]) -> None:
         known = [(account_id, one) for one in evidence if self._pool.observe(account_id, one)]

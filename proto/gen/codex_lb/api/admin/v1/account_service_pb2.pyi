@@ -118,6 +118,42 @@ IMPORT_ACTION_REJECT: ImportAction.ValueType  # 3
 """Nothing: the file cannot be used."""
 Global___ImportAction: _TypeAlias = ImportAction  # noqa: Y015
 
+class _ProbeOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProbeOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProbeOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROBE_OUTCOME_UNSPECIFIED: _ProbeOutcome.ValueType  # 0
+    """Never sent."""
+    PROBE_OUTCOME_SERVED: _ProbeOutcome.ValueType  # 1
+    """The account served; what earlier refusals imposed is lifted."""
+    PROBE_OUTCOME_REFUSED: _ProbeOutcome.ValueType  # 2
+    """Upstream refused for want of quota."""
+    PROBE_OUTCOME_LOGIN_REJECTED: _ProbeOutcome.ValueType  # 3
+    """Upstream does not take the login."""
+    PROBE_OUTCOME_CLOSED: _ProbeOutcome.ValueType  # 4
+    """Upstream closed the account."""
+    PROBE_OUTCOME_UNDECIDED: _ProbeOutcome.ValueType  # 5
+    """It failed for a reason that is not the account's."""
+
+class ProbeOutcome(_ProbeOutcome, metaclass=_ProbeOutcomeEnumTypeWrapper):
+    """What a probe showed."""
+
+PROBE_OUTCOME_UNSPECIFIED: ProbeOutcome.ValueType  # 0
+"""Never sent."""
+PROBE_OUTCOME_SERVED: ProbeOutcome.ValueType  # 1
+"""The account served; what earlier refusals imposed is lifted."""
+PROBE_OUTCOME_REFUSED: ProbeOutcome.ValueType  # 2
+"""Upstream refused for want of quota."""
+PROBE_OUTCOME_LOGIN_REJECTED: ProbeOutcome.ValueType  # 3
+"""Upstream does not take the login."""
+PROBE_OUTCOME_CLOSED: ProbeOutcome.ValueType  # 4
+"""Upstream closed the account."""
+PROBE_OUTCOME_UNDECIDED: ProbeOutcome.ValueType  # 5
+"""It failed for a reason that is not the account's."""
+Global___ProbeOutcome: _TypeAlias = ProbeOutcome  # noqa: Y015
+
 @_typing.final
 class Account(_message.Message):
     """Account is one upstream login in the pool."""
@@ -651,6 +687,86 @@ class RefreshAccountRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefreshAccountRequest: _TypeAlias = RefreshAccountRequest  # noqa: Y015
+
+@_typing.final
+class ProbeAccountRequest(_message.Message):
+    """ProbeAccountRequest names an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name."""
+    model: _builtins.str
+    """Which model to ask; empty for the first that the account's plan lists."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeAccountRequest: _TypeAlias = ProbeAccountRequest  # noqa: Y015
+
+@_typing.final
+class ProbeAccountResponse(_message.Message):
+    """ProbeAccountResponse says what the probe showed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    STATUS_BEFORE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    TOOK_FIELD_NUMBER: _builtins.int
+    status_before: Global___AccountStatus.ValueType
+    """Where it stood before."""
+    outcome: Global___ProbeOutcome.ValueType
+    """What the probe showed."""
+    summary: _builtins.str
+    """The same in words."""
+    model: _builtins.str
+    """The model that was asked."""
+    http_status: _builtins.int
+    """HTTP status that upstream answered, 0 when it was no HTTP answer."""
+    code: _builtins.str
+    """Upstream's code; empty when it served."""
+    @_builtins.property
+    def account(self) -> Global___Account:
+        """The account as it stands after the probe."""
+
+    @_builtins.property
+    def took(self) -> _duration_pb2.Duration:
+        """How long it took."""
+
+    def __init__(
+        self,
+        *,
+        account: Global___Account | None = ...,
+        status_before: Global___AccountStatus.ValueType = ...,
+        outcome: Global___ProbeOutcome.ValueType = ...,
+        summary: _builtins.str = ...,
+        model: _builtins.str = ...,
+        http_status: _builtins.int = ...,
+        code: _builtins.str = ...,
+        took: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "took", b"took"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "code", b"code", "http_status", b"http_status", "model", b"model", "outcome", b"outcome", "status_before", b"status_before", "summary", b"summary", "took", b"took"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeAccountResponse: _TypeAlias = ProbeAccountResponse  # noqa: Y015
 
 @_typing.final
 class SyncModelsRequest(_message.Message):

@@ -75,6 +75,11 @@ class AccountServiceStub:
                 request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.RefreshAccountRequest.SerializeToString,
                 response_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.FromString,
                 _registered_method=True)
+        self.ProbeAccount = channel.unary_unary(
+                '/codex_lb.api.admin.v1.AccountService/ProbeAccount',
+                request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.ProbeAccountRequest.SerializeToString,
+                response_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.ProbeAccountResponse.FromString,
+                _registered_method=True)
         self.SyncModels = channel.unary_unary(
                 '/codex_lb.api.admin.v1.AccountService/SyncModels',
                 request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.SyncModelsRequest.SerializeToString,
@@ -147,6 +152,14 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProbeAccount(self, request, context):
+        """ProbeAccount has a worker send one small turn on the account, whatever it stands at, and waits for what comes of it.
+        Two that ask at the same time share one probe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SyncModels(self, request, context):
         """SyncModels has a worker list the models of every plan at once.
         """
@@ -203,6 +216,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.RefreshAccount,
                     request_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.RefreshAccountRequest.FromString,
                     response_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.SerializeToString,
+            ),
+            'ProbeAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProbeAccount,
+                    request_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.ProbeAccountRequest.FromString,
+                    response_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.ProbeAccountResponse.SerializeToString,
             ),
             'SyncModels': grpc.unary_unary_rpc_method_handler(
                     servicer.SyncModels,
@@ -432,6 +450,33 @@ class AccountService:
             '/codex_lb.api.admin.v1.AccountService/RefreshAccount',
             codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.RefreshAccountRequest.SerializeToString,
             codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.Account.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProbeAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/codex_lb.api.admin.v1.AccountService/ProbeAccount',
+            codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.ProbeAccountRequest.SerializeToString,
+            codex__lb_dot_api_dot_admin_dot_v1_dot_account__service__pb2.ProbeAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

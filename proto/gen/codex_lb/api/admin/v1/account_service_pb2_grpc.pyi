@@ -49,6 +49,10 @@ class AccountServiceStub:
     """UpdateAccount changes what an operator decides about an account."""
     RefreshAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RefreshAccountRequest, _account_service_pb2.Account]
     """RefreshAccount has a worker fetch the account's usage at once, and rotate its tokens if asked."""
+    ProbeAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ProbeAccountRequest, _account_service_pb2.ProbeAccountResponse]
+    """ProbeAccount has a worker send one small turn on the account, whatever it stands at, and waits for what comes of it.
+    Two that ask at the same time share one probe.
+    """
     SyncModels: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SyncModelsRequest, _account_service_pb2.SyncModelsResponse]
     """SyncModels has a worker list the models of every plan at once."""
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.DeleteAccountRequest, _account_service_pb2.DeleteAccountResponse]
@@ -75,6 +79,10 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """UpdateAccount changes what an operator decides about an account."""
     RefreshAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RefreshAccountRequest, _account_service_pb2.Account]  # type: ignore[assignment]
     """RefreshAccount has a worker fetch the account's usage at once, and rotate its tokens if asked."""
+    ProbeAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ProbeAccountRequest, _account_service_pb2.ProbeAccountResponse]  # type: ignore[assignment]
+    """ProbeAccount has a worker send one small turn on the account, whatever it stands at, and waits for what comes of it.
+    Two that ask at the same time share one probe.
+    """
     SyncModels: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SyncModelsRequest, _account_service_pb2.SyncModelsResponse]  # type: ignore[assignment]
     """SyncModels has a worker list the models of every plan at once."""
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.DeleteAccountRequest, _account_service_pb2.DeleteAccountResponse]  # type: ignore[assignment]
@@ -146,6 +154,16 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.Account, _abc.Awaitable[_account_service_pb2.Account]]:
         """RefreshAccount has a worker fetch the account's usage at once, and rotate its tokens if asked."""
+
+    @_abc_1.abstractmethod
+    def ProbeAccount(
+        self,
+        request: _account_service_pb2.ProbeAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ProbeAccountResponse, _abc.Awaitable[_account_service_pb2.ProbeAccountResponse]]:
+        """ProbeAccount has a worker send one small turn on the account, whatever it stands at, and waits for what comes of it.
+        Two that ask at the same time share one probe.
+        """
 
     @_abc_1.abstractmethod
     def SyncModels(

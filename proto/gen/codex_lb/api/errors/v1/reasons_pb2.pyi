@@ -72,6 +72,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The issuer of the logins did not answer, or not in a way that can be read. Example: no network."""
     ERROR_REASON_KEY_ROTATION_REFUSED: _ErrorReason.ValueType  # 23
     """The encryption key cannot be rotated now. Example: a rotation is under way, or the key file is read-only."""
+    ERROR_REASON_WORKER_SILENT: _ErrorReason.ValueType  # 24
+    """No usage-worker did what was asked in time. Example: a probe while no usage-worker runs."""
+    ERROR_REASON_REFRESH_SWITCHED_OFF: _ErrorReason.ValueType  # 25
+    """What is to be done at once is never done here. Example: CODEX_LB_USAGE_REFRESH_ENABLED is false."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names what happened; the gRPC status says how a caller should react."""
@@ -124,4 +128,8 @@ ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 22
 """The issuer of the logins did not answer, or not in a way that can be read. Example: no network."""
 ERROR_REASON_KEY_ROTATION_REFUSED: ErrorReason.ValueType  # 23
 """The encryption key cannot be rotated now. Example: a rotation is under way, or the key file is read-only."""
+ERROR_REASON_WORKER_SILENT: ErrorReason.ValueType  # 24
+"""No usage-worker did what was asked in time. Example: a probe while no usage-worker runs."""
+ERROR_REASON_REFRESH_SWITCHED_OFF: ErrorReason.ValueType  # 25
+"""What is to be done at once is never done here. Example: CODEX_LB_USAGE_REFRESH_ENABLED is false."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

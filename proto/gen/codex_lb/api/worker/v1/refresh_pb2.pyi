@@ -137,6 +137,7 @@ class Ticket(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     START_AFTER_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
     """Id of the ticket."""
     epoch: _builtins.int
@@ -145,6 +146,8 @@ class Ticket(_message.Message):
     """What to do."""
     account_id: _builtins.str
     """For which account; empty where none is concerned."""
+    model: _builtins.str
+    """Which model to ask; only in probe tickets."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the ticket lapses and may be given away, by control's clock."""
@@ -172,10 +175,11 @@ class Ticket(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         start_after: _duration_pb2.Duration | None = ...,
         credential: Global___TicketCredential | None = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "expires_at", b"expires_at", "start_after", b"start_after", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "credential", b"credential", "epoch", b"epoch", "expires_at", b"expires_at", "kind", b"kind", "start_after", b"start_after", "ticket_id", b"ticket_id", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "credential", b"credential", "epoch", b"epoch", "expires_at", b"expires_at", "kind", b"kind", "model", b"model", "start_after", b"start_after", "ticket_id", b"ticket_id", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -230,6 +234,7 @@ class ReportTicketRequest(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     ROTATION_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Worker that held it."""
     ticket_id: _builtins.str
@@ -260,6 +265,10 @@ class ReportTicketRequest(_message.Message):
     def failure(self) -> Global___TicketFailure:
         """Of any ticket."""
 
+    @_builtins.property
+    def probe(self) -> Global___ProbeResult:
+        """Of a probe ticket."""
+
     def __init__(
         self,
         *,
@@ -272,12 +281,13 @@ class ReportTicketRequest(_message.Message):
         models: Global___ModelsResult | None = ...,
         rotation: Global___RotationResult | None = ...,
         failure: Global___TicketFailure | None = ...,
+        probe: Global___ProbeResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "failure", b"failure", "models", b"models", "observed_at", b"observed_at", "result", b"result", "rotation", b"rotation", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "failure", b"failure", "models", b"models", "observed_at", b"observed_at", "probe", b"probe", "result", b"result", "rotation", b"rotation", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "epoch", b"epoch", "failure", b"failure", "models", b"models", "observed_at", b"observed_at", "result", b"result", "rotation", b"rotation", "ticket_id", b"ticket_id", "usage", b"usage", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "epoch", b"epoch", "failure", b"failure", "models", b"models", "observed_at", b"observed_at", "probe", b"probe", "result", b"result", "rotation", b"rotation", "ticket_id", b"ticket_id", "usage", b"usage", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["usage", "models", "rotation", "failure"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["usage", "models", "rotation", "failure", "probe"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
@@ -507,6 +517,56 @@ class RotationResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RotationResult: _TypeAlias = RotationResult  # noqa: Y015
+
+@_typing.final
+class ProbeResult(_message.Message):
+    """ProbeResult is how a small turn ended that was sent to see whether an account serves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVED_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    RESETS_AT_FIELD_NUMBER: _builtins.int
+    TOOK_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_GENERATION_FIELD_NUMBER: _builtins.int
+    served: _builtins.bool
+    """Whether upstream answered it to its end."""
+    status: _builtins.int
+    """HTTP status that upstream answered, 0 when it was no HTTP answer."""
+    code: _builtins.str
+    """Upstream's own code where it gave one; empty when it served."""
+    message: _builtins.str
+    """A sentence, secrets masked; empty when it served."""
+    credential_generation: _builtins.int
+    """Generation of the login that was used."""
+    @_builtins.property
+    def resets_at(self) -> _timestamp_pb2.Timestamp:
+        """When the quota returns, if upstream said so."""
+
+    @_builtins.property
+    def took(self) -> _duration_pb2.Duration:
+        """From sending it to the end of the answer."""
+
+    def __init__(
+        self,
+        *,
+        served: _builtins.bool = ...,
+        status: _builtins.int = ...,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+        resets_at: _timestamp_pb2.Timestamp | None = ...,
+        took: _duration_pb2.Duration | None = ...,
+        credential_generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resets_at", b"resets_at", "took", b"took"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "credential_generation", b"credential_generation", "message", b"message", "resets_at", b"resets_at", "served", b"served", "status", b"status", "took", b"took"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeResult: _TypeAlias = ProbeResult  # noqa: Y015
 
 @_typing.final
 class TicketFailure(_message.Message):
