@@ -98,6 +98,37 @@ def settled(held: Lease, *evidence: Evidence, outcome: Outcome = Outcome.COMPLET
     )
 
 
+def report(turn_id: str, *, model: str = "gpt-5.5", service_tier: str = "") -> TurnReport:
+    """A line of the request log."""
+    return TurnReport(
+        turn_id=TurnId(turn_id),
+        started_at=NOON,
+        outcome=Outcome.COMPLETED,
+        fault=None,
+        lease_id=f"lease-of-{turn_id}",
+        account_id="a",
+        attempts=1,
+        api_key_id="",
+        work=Work.TURN,
+        route="/v1/responses",
+        transport="sse",
+        requested_model=model,
+        model=model,
+        reasoning_effort="",
+        service_tier=service_tier,
+        actual_service_tier="",
+        usage=Usage(100, 40, 20, 5, 120),
+        timings=Timings(first_output_s=0.5, total_s=1.0),
+        status=200,
+        user_agent="codex_exec/0.169.0",
+        client_ip="127.0.0.1",
+        response_id="",
+        session_id="",
+        request_bytes=0,
+        response_bytes=0,
+    )
+
+
 class ListLedger:
     """A ledger that commits at once, into lists."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import uvloop
@@ -11,6 +12,10 @@ from codex_lb.allinone.settings import ProcessSettings
 from codex_lb.kit.logging import LogFormat, configure_logging
 from codex_lb.kit.service import Stop
 from codex_lb.kit.signals import stop_on_signals
+
+# Objects between two looks for garbage. Python's 700 are a few turns' worth, and the looking cost a tenth of each turn;
+# garbage in cycles is rare in here, so that what waits this long to be found is some megabytes at most.
+GARBAGE_OBJECTS_MIN = 20_000
 
 
 def run_until_stopped(settings: ProcessSettings, work: Callable[[Stop], Awaitable[None]]) -> None:
@@ -34,5 +39,6 @@ def _run(main: Callable[[], Awaitable[None]], log_format: LogFormat, log_level: 
         await main()
 
     configure_logging(log_format, log_level)
+    gc.set_threshold(GARBAGE_OBJECTS_MIN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(awaited())

@@ -42,8 +42,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"([^\s@<>\"'(),:;=\[\]*])[^\s@<>\"'(),:;=\[\]]{0,63}@(?=[\w-]+\.[\w.-]*\w)"), rf"\1{MASK}@"),
 )
 
-# What every masking needs to be there. Most lines have none of it, and one search is all they cost.
-_SUSPICIOUS = re.compile(r"token|secret|passw|authorization|cookie|[_-]?key|bearer|eyJ|sk-|rt[_-]|@", re.IGNORECASE)
+# What every masking needs to be there, in lower case. Most lines have none of it, and looking is all they cost.
+_HINTS = ("token", "secret", "passw", "authorization", "cookie", "key", "bearer", "eyj", "sk-", "rt_", "rt-", "@")
 
 # Line ends and terminal codes, and what reorders or breaks lines in viewers.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -61,6 +61,8 @@ def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any])
 
 def redacted(value: object, name: str = "", depth: int = 0) -> object:
     """The value of a field called `name`, made of plain types only and without secrets."""
+    if type(value) is str:  # nearly all of them
+        return MASK if is_sensitive(name) else redacted_text(value)
     match value:
         case None | bool() | int() | float():
             return value
@@ -97,7 +99,11 @@ def _redacted_block(text: str) -> str:
 
 
 def _masked(text: str) -> str:
-    if _SUSPICIOUS.search(text) is None:
+    folded = text.casefold()
+    for hint in _HINTS:
+        if hint in folded:
+            break
+    else:
         return text
     text = _without_named_values(_HEADER.sub(rf"\1{MASK}", text))
     for pattern, replacement in _PATTERNS:
@@ -117,6 +123,8 @@ def _without_named_values(text: str) -> str:
 
 
 def _escaped(text: str, control: re.Pattern[str]) -> str:
+    if text.isprintable():
+        return text
     return control.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -36,6 +37,8 @@ async def run_all(
             await first_of(running.ready.wait, stop.wait)
         if on_ready is not None and not stop.is_set:
             on_ready()
+        gc.collect()
+        gc.freeze()  # what starting made stays: the collector need not look at it again
         await stop.wait()
         for running in reversed(started):
             await running.drain(drain_s)

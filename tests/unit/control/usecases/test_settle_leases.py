@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from codex_lb.control.coordination.continuities import MemoryContinuities
@@ -11,10 +12,11 @@ from codex_lb.control.domain.evidence import RefusalKind, Refused
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Lease, Outcome
 from codex_lb.control.errors import EntriesRefusedError
+from codex_lb.control.store.price_file import load_prices
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from tests.support.clock import NOON, FakeClock
-from tests.unit.control.leases import ListLedger, lease, pool_of, settled
+from tests.unit.control.leases import ListLedger, lease, pool_of, report, settled
 
 GATEWAY = ReplicaId("g")
 A = AccountId("a")
@@ -39,8 +41,25 @@ async def test_what_is_acknowledged_is_what_was_recorded() -> None:
 
     ended = await bench.settle.record([settlement], [], [])
 
-    assert bench.ledger.settlements == [settlement]
+    assert [one.lease for one in bench.ledger.settlements] == [settlement.lease]
     assert (ended.lease_ids, ended.refused_lease_ids) == ((LeaseId("lease-1"),), ())
+
+
+async def test_what_a_turn_cost_is_recorded_with_it() -> None:
+    bench = Bench(pool_of("a"))
+    told = report("turn", model="gpt-5.5", service_tier="priority")
+
+    await bench.settle.record(
+        [settled(lease("lease"))], [told, replace(told, model="house"), replace(told, usage=None)], []
+    )
+
+    [settlement] = bench.ledger.settlements
+    assert (settlement.cost_micro_usd, settlement.cost_source) == (920, "2026-11 gpt-5.5 standard")
+    assert [(line.cost_micro_usd, line.cost_source) for line in bench.ledger.reports] == [
+        (2_300, "2026-11 gpt-5.5 priority"),
+        (None, "model_unknown"),
+        (None, ""),
+    ]
 
 
 async def test_a_settlement_the_database_can_never_hold_is_told_apart() -> None:
@@ -82,6 +101,8 @@ async def test_what_a_vanished_gateway_held_is_recorded_as_abandoned_once_its_ti
 
     [abandoned] = bench.ledger.settlements
     assert (abandoned.lease, abandoned.outcome) == (held, Outcome.ABANDONED)
+    [line] = bench.ledger.reports
+    assert (line.turn_id, line.account_id, line.outcome) == (held.turn_id, "a", Outcome.ABANDONED)
     assert bench.leases.in_use(A) == 0
 
 
@@ -103,7 +124,8 @@ class Bench:
         self.clock = FakeClock()
         self.leases = MemoryLeases(ttl_s=10.0)
         self.ledger = ledger or ListLedger()
-        self.settle = SettleLeases(pool, self.leases, MemoryContinuities(self.clock), self.ledger, self.clock)
+        continuities = MemoryContinuities(self.clock)
+        self.settle = SettleLeases(pool, self.leases, continuities, self.ledger, load_prices(), self.clock)
 
     async def granted(self, lease_id: str) -> Lease:
         """A lease that the gateway holds."""

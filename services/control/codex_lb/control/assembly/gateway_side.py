@@ -59,7 +59,7 @@ def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide
         new_lease_id=partial(new_id, "lease"),
         open_from=clock.monotonic() + timing.reannounce_grace_s if waits else 0.0,
     )
-    settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, clock)
+    settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, state.prices, clock)
     leases_rpc = GatewayRpc(
         acquire,
         settle,

@@ -12,10 +12,12 @@ from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.coordination.tickets import MemoryTickets
+from codex_lb.control.domain.pricing import Prices
 from codex_lb.control.domain.settings import LiveSettings, Strategy, UpstreamTransport
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.store.batch_writer import open_ledger
 from codex_lb.control.store.database import Database, DatabaseOptions, open_database
+from codex_lb.control.store.price_file import load_prices
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.policy_feed import PolicyFeed
@@ -46,11 +48,13 @@ class State:
     probes: Probes
     gateways: Gateways
     ledger: Ledger
+    prices: Prices
 
 
 @asynccontextmanager
 async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) -> AsyncIterator[State]:
     """Reads what an earlier control left. Leaving it commits what the ledger was handed."""
+    prices = load_prices(settings.prices_file)
     async with open_database(settings.database, options_of(settings)) as store:
         vault = await open_vault(settings.key_file, store)
         term = await next_term(store)
@@ -66,7 +70,21 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
         probes = Probes(clock)
         gateways = Gateways(clock)
         async with open_ledger(store) as ledger:
-            yield State(store, vault, term, pool, book, feed, leases, continuities, tickets, probes, gateways, ledger)
+            yield State(
+                store=store,
+                vault=vault,
+                term=term,
+                pool=pool,
+                book=book,
+                feed=feed,
+                leases=leases,
+                continuities=continuities,
+                tickets=tickets,
+                probes=probes,
+                gateways=gateways,
+                ledger=ledger,
+                prices=prices,
+            )
 
 
 async def next_term(store: Store) -> int:

@@ -202,6 +202,8 @@ class Settlement:
     service_tier: str
     upstream_transport: str
     ended_at: datetime
+    cost_micro_usd: int | None = None  # unknown is never 0
+    cost_source: str = ""  # the rates it is from, or why there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,8 @@ class TurnReport:
     session_id: str
     request_bytes: int
     response_bytes: int
+    cost_micro_usd: int | None = None
+    cost_source: str = ""
 
 
 def epoch_of(term: int, counter: int) -> int:

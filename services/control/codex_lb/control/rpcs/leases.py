@@ -32,6 +32,7 @@ from codex_lb.kit.rpc_errors import RpcFailure
 
 PROTOCOL = 1
 ACQUIRES_WAITING_MAX = 10_000  # per gateway; far above what one process can have open
+APART_S = 0.001  # between two messages: what is answered within this time shares one
 log = structlog.get_logger(__name__)
 
 AttachContext: TypeAlias = "grpc.aio.ServicerContext[pb.AttachRequest, pb.AttachResponse]"
@@ -128,6 +129,7 @@ class Session:
             self._has_answer.clear()
             bundle, self.answer = self.answer, pb.AttachResponse()
             yield bundle
+            await asyncio.sleep(APART_S)
 
     async def read(self, first: pb.AttachRequest, more: AsyncIterator[pb.AttachRequest], tasks: TaskGroup) -> None:
         """Takes in what the gateway says, in the order in which it says it."""

@@ -16,11 +16,15 @@ from codex_lb.control.store.repositories.evidence import EvidenceLog
 from codex_lb.control.store.repositories.exchanges import SqlExchanges
 from codex_lb.control.store.repositories.fingerprints import SqlFingerprints
 from codex_lb.control.store.repositories.flows import SqlFlows
+from codex_lb.control.store.repositories.reports import SqlReports
+from codex_lb.control.store.repositories.request_log import SqlRequestLog
+from codex_lb.control.store.repositories.rollups import SqlRollups
 from codex_lb.control.store.repositories.sealed_rows import SqlSealedRows
 from codex_lb.control.store.repositories.settings import SqlSettings
 from codex_lb.control.store.repositories.terms import SqlTerms
 from codex_lb.control.store.repositories.turns import SqlTurns
 from codex_lb.control.store.transaction import Transaction
+from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 from codex_lb.control.usecases.ports import (
     Accounts,
     Catalogs,
@@ -40,9 +44,12 @@ class SqlUnitOfWork:
     def __init__(self, engine: AsyncEngine, sieve: Sieve, *, is_writing: bool) -> None:
         self._transaction = Transaction(engine, is_writing=is_writing)
         self._log = EvidenceLog(self._transaction, sieve)
-        self.accounts: Accounts = SqlAccounts(self._transaction, self._log)
+        rollups = SqlRollups(self._transaction)
+        self.accounts: Accounts = SqlAccounts(self._transaction, self._log, rollups)
         self.exchanges: Exchanges = SqlExchanges(self._transaction)
-        self.turns: Turns = SqlTurns(self._transaction)
+        self.turns: Turns = SqlTurns(self._transaction, rollups)
+        self.request_log: RequestLog = SqlRequestLog(self._transaction)
+        self.rollups: Rollups = SqlReports(self._transaction)
         self.catalogs: Catalogs = SqlCatalogs(self._transaction)
         self.terms: Terms = SqlTerms(self._transaction)
         self.fingerprints: Fingerprints = SqlFingerprints(self._transaction)

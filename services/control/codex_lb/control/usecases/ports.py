@@ -16,6 +16,7 @@ from codex_lb.control.domain.ids import AccountId, FlowId, LeaseId, ReplicaId, T
 from codex_lb.control.domain.lease import Anchor, Lease, Settlement, TurnReport
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome
+from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +300,8 @@ class UnitOfWork(Protocol):
     accounts: Accounts
     exchanges: Exchanges
     turns: Turns
+    request_log: RequestLog
+    rollups: Rollups
     catalogs: Catalogs
     terms: Terms
     fingerprints: Fingerprints

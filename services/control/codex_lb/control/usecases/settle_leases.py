@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import structlog
 
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Blame, Fault, Lease, Outcome, Settlement, Timings, TurnReport
+from codex_lb.control.domain.pricing import Cost, Prices, billable_tier
 from codex_lb.control.errors import EntriesRefusedError
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Continuities, Ended, Leases, Ledger
@@ -16,15 +19,20 @@ from codex_lb.kit.clock import Clock
 
 log = structlog.get_logger(__name__)
 
+Spent = TypeVar("Spent", Settlement, TurnReport)
+
 
 class SettleLeases:
     """The verb, in two steps: `apply` changes what is in memory, `record` makes it durable."""
 
-    def __init__(self, pool: Pool, leases: Leases, continuities: Continuities, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, pool: Pool, leases: Leases, continuities: Continuities, ledger: Ledger, prices: Prices, clock: Clock
+    ) -> None:
         self._continuities = continuities
         self._pool = pool
         self._leases = leases
         self._ledger = ledger
+        self._prices = prices
         self._clock = clock
         self.turns_recorded = 0
 
@@ -55,7 +63,7 @@ class SettleLeases:
         refused: frozenset[str] = frozenset()
         lost_turns = 0
         try:
-            await self._ledger.write(settlements, reports, learned)
+            await self._ledger.write(*self._priced(settlements, reports), learned)
         except EntriesRefusedError as error:  # they would be refused however often they came
             log.warning("settlements refused by the database", lease_ids=sorted(error.lease_ids), why=str(error))
             refused, lost_turns = error.lease_ids, len(error.turn_ids)
@@ -72,8 +80,26 @@ class SettleLeases:
         now = self._clock.now()
         lapsed = await self._leases.lapse(now=now)
         if lapsed:
-            await self._ledger.write([self._abandoned(lease) for lease in lapsed], [], [])
+            abandoned = [self._abandoned(lease) for lease in lapsed]
+            await self._ledger.write(abandoned, [_line_of(settlement) for settlement in abandoned], [])
         return len(lapsed)
+
+    def _priced(
+        self, settlements: Sequence[Settlement], reports: Sequence[TurnReport]
+    ) -> tuple[list[Settlement], list[TurnReport]]:
+        """The same with what they cost, where upstream said what they used."""
+        return (
+            [self._with_cost(one, one.lease.model, one.service_tier) for one in settlements],
+            [self._with_cost(r, r.model, billable_tier(r.service_tier, r.actual_service_tier)) for r in reports],
+        )
+
+    def _with_cost(self, ended: Spent, model: str, tier: str) -> Spent:
+        if ended.usage is None:
+            return ended
+        price = self._prices.price_of(model, tier, ended.usage)
+        if isinstance(price, Cost):
+            return replace(ended, cost_micro_usd=price.micro_usd, cost_source=price.source)
+        return replace(ended, cost_source=price.value)
 
     def _abandoned(self, lease: Lease) -> Settlement:
         now = self._clock.now()
@@ -91,3 +117,35 @@ class SettleLeases:
             upstream_transport="",
             ended_at=now,
         )
+
+
+def _line_of(settlement: Settlement) -> TurnReport:
+    """What the request log says of a turn until its gateway is heard again, if ever."""
+    lease = settlement.lease
+    return TurnReport(
+        turn_id=lease.turn_id,
+        started_at=lease.granted_at,
+        outcome=settlement.outcome,
+        fault=settlement.fault,
+        lease_id=lease.lease_id,
+        account_id=lease.account_id,
+        attempts=lease.attempt,
+        api_key_id=lease.api_key_id,
+        work=lease.work,
+        route="",
+        transport="",
+        requested_model=lease.model,
+        model=lease.model,
+        reasoning_effort="",
+        service_tier="",
+        actual_service_tier="",
+        usage=None,
+        timings=settlement.timings,
+        status=0,
+        user_agent="",
+        client_ip="",
+        response_id="",
+        session_id="",
+        request_bytes=0,
+        response_bytes=0,
+    )

@@ -30,6 +30,7 @@ from codex_lb.kit.clock import Clock
 PROTOCOL = 1
 CONTROL_WAIT_S = 10.0  # beyond the wait for a slot: how long control may be away (a restart) before a turn is refused
 SETTLE_DELAY_S = 0.02  # settlements that end within this time share a message
+APART_S = 0.001  # between two messages: turns that start within this time share one, and a message costs as much as half a turn
 RECONNECT = Backoff(first_s=0.1, max_s=2.0)
 FLUSH_S = 3.0  # at the end: how long control gets to acknowledge what is left before it goes to disk
 PORTION_ENTRIES = 500  # settlements per message after a break: about 1 MiB, well below gRPC's 16
@@ -87,6 +88,7 @@ class Outgoing:
             self._has_bundle.clear()
             bundle, self.bundle = self.bundle, pb.AttachRequest()
             yield bundle
+            await asyncio.sleep(APART_S)
 
 
 class LeaseClient:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 import anyio
 
@@ -117,11 +119,12 @@ class HttpAttempt:
         """What upstream still sends behind its last event, such as `data: [DONE]`."""
         if not isinstance(relay.outcome, Completed) or self._context.delivery.transport == "json":
             return
-        with anyio.move_on_after(TAIL_S):
-            while chunk := await answer.chunk():
-                for segment in scanner.feed(chunk):
-                    await relay.take(segment)
-                await self._context.delivery.flush()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TAIL_S):
+                while chunk := await answer.chunk():
+                    for segment in scanner.feed(chunk):
+                        await relay.take(segment)
+                    await self._context.delivery.flush()
 
 
 def readable(body: bytes, content_encoding: str, lease: Lease) -> tuple[bytes, str]:

@@ -23,7 +23,8 @@ from codex_lb.gateway.leasing.lease import Timings, TurnEnd, Wanted, Work
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Rejected
 from codex_lb.gateway.turn.last_word import error_of_failure, error_of_refusal
 from codex_lb.gateway.turn.next_step import Budget, Step, next_step
-from codex_lb.gateway.turn.turn import CLIENT_CLOSED_REQUEST, RETRY, HangUp
+from codex_lb.gateway.turn.turn import CLIENT_CLOSED_REQUEST, RETRY
+from codex_lb.gateway.turn.watch import HangUp
 from codex_lb.gateway.upstream import quota
 from codex_lb.gateway.upstream.blame import judge_answer
 from codex_lb.gateway.upstream.errand_headers import signed

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import anyio
@@ -29,21 +29,20 @@ from codex_lb.gateway.sessions.session import Session
 from codex_lb.gateway.translate.frames import frame_of
 from codex_lb.gateway.turn.attempt import PLAIN_BYTES_MAX, HttpCaller
 from codex_lb.gateway.turn.context import Attempt, Caller, Delivery, TurnContext, TurnRequest
-from codex_lb.gateway.turn.deadline import Deadline, Due
+from codex_lb.gateway.turn.deadline import Deadline
 from codex_lb.gateway.turn.last_word import error_of_failure, error_of_refusal
 from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.next_step import RETRY_FIRST_S, RETRY_MAX_S, Budget, Step, next_step
 from codex_lb.gateway.turn.socket_attempt import Frames, SocketCaller
+from codex_lb.gateway.turn.watch import TELL_S, HangUp, Watch
 from codex_lb.gateway.upstream.http import UpstreamHttp
 from codex_lb.gateway.upstream.websocket import UpstreamSockets
 from codex_lb.kit.backoff import Backoff
 from codex_lb.kit.clock import Clock
 
-TELL_S = 5.0  # for a few bytes to a client that may have stopped reading
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that hung up; only ever seen in the log
 log = structlog.get_logger(__name__)
 
-HangUp = Callable[[], Awaitable[None]]  # returns when the client is gone; may be cancelled and called again
 RETRY = Backoff(first_s=RETRY_FIRST_S, max_s=RETRY_MAX_S)
 
 
@@ -129,7 +128,7 @@ class Turn:
         self._deadline = Deadline(self._clock.monotonic(), limits.budget_s, limits.idle_s, limits.keepalive_s)
         self._timings = Timings()
         self._context = TurnContext(request, delivery, self._deadline, self._timings, turns.clock)
-        self._interruption: Outcome | None = None
+        self._watch = Watch(request.turn_id, delivery, self._deadline, turns.clock)
         self._end = TurnEnd(request.turn_id, request.started_at, None, timings=self._timings)
 
     @property
@@ -141,12 +140,9 @@ class Turn:
         """Serves it, watching the client and the clock meanwhile; the error, if nothing of it was sent."""
         error: GatewayError | None = None
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch, gone, tasks.cancel_scope)
-                error = await self._serve_or_explain()
-                tasks.cancel_scope.cancel()
-            if isinstance(self._interruption, Broken):
-                error = await self._tell(error_of_failure(self._interruption, is_pool_spent=False))
+            error = await self._watch.over(self._serve_or_explain(), gone)
+            if isinstance(self._watch.interruption, Broken):
+                error = await self._tell(error_of_failure(self._watch.interruption, is_pool_spent=False))
         finally:
             self._report(error)
         return error
@@ -160,39 +156,6 @@ class Turn:
             log.exception("a turn failed unforeseen", turn_id=self._request.turn_id)
             self._end.outcome = Broken(Fault("internal_error", Blame.US, "The gateway failed"))
             return await self._tell(GatewayError("Internal server error"))
-
-    async def _watch(self, gone: HangUp, scope: anyio.CancelScope) -> None:
-        """Ends the turn when the client hangs up or the deadline passes; keeps a waiting client company."""
-        while True:
-            with anyio.move_on_after(self._deadline.next_check_s(self._clock.monotonic())):
-                await gone()
-                if not self._delivery.is_ended:
-                    self._interruption = Abandoned()
-                    scope.cancel()
-                return
-            now = self._clock.monotonic()
-            match self._deadline.due(now):
-                case Due.KEEP_ALIVE:
-                    self._deadline.told = now
-                    with anyio.move_on_after(TELL_S):  # one that does not read needs no company
-                        await self._delivery.keep_alive()
-                case Due.CLIENT_STALLED:
-                    log.info("a client stopped reading and is cut off", turn_id=self._request.turn_id)
-                    self._interruption = Abandoned()
-                    scope.cancel()
-                    return
-                case Due.IDLE_TIMEOUT:
-                    self._interrupt(scope, "stream_idle_timeout", "Upstream stream idle timeout", Blame.UPSTREAM)
-                    return
-                case Due.BUDGET_SPENT:
-                    self._interrupt(scope, "upstream_request_timeout", "Proxy request budget exhausted", Blame.US)
-                    return
-                case Due.NOTHING:
-                    pass
-
-    def _interrupt(self, scope: anyio.CancelScope, code: str, message: str, blame: Blame) -> None:
-        self._interruption = Broken(Fault(code, blame, message))
-        scope.cancel()
 
     async def _serve(self) -> GatewayError | None:
         """Lease after lease until the turn has an answer or its budget is spent."""
@@ -239,7 +202,7 @@ class Turn:
                 outcome = await attempt.run(holding)
             except BaseException:
                 # Codex leaves as soon as it has the last event: what was answered by then is an answer.
-                self._end.outcome = attempt.outcome or self._interruption or Abandoned()
+                self._end.outcome = attempt.outcome or self._watch.interruption or Abandoned()
                 holding.end.outcome = self._end.outcome
                 self._timings.total_s = self._context.elapsed()
                 raise
@@ -292,8 +255,8 @@ class Turn:
     def _report(self, error: GatewayError | None) -> None:
         """The line of the request log, whatever happened."""
         end, request, delivery = self._end, self._request, self._delivery
-        if self._interruption is not None and not isinstance(end.outcome, Completed):
-            end.outcome = self._interruption
+        if self._watch.interruption is not None and not isinstance(end.outcome, Completed):
+            end.outcome = self._watch.interruption
         self._timings.total_s = self._context.elapsed()
         if isinstance(end.outcome, Completed):
             end.usage = end.outcome.usage

@@ -13,6 +13,7 @@ from codex_lb.control.errors import AccountNotFoundError, StoreConflictError
 from codex_lb.control.store.repositories.deletions import delete_where
 from codex_lb.control.store.repositories.evidence import EvidenceLog
 from codex_lb.control.store.repositories.inserts import insert_into
+from codex_lb.control.store.repositories.rollups import SqlRollups
 from codex_lb.control.store.tables import accounts, attempts, credentials, evidence, turns
 from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.ports import SealedCredential
@@ -30,9 +31,10 @@ _ACCOUNTS = select(
 class SqlAccounts:
     """The port over `accounts`, `credentials` and `evidence`."""
 
-    def __init__(self, transaction: Transaction, log: EvidenceLog) -> None:
+    def __init__(self, transaction: Transaction, log: EvidenceLog, rollups: SqlRollups) -> None:
         self._transaction = transaction
         self._log = log
+        self._rollups = rollups
 
     async def all(self) -> list[tuple[Account, SealedCredential]]:
         rows = await self._transaction.run(_ACCOUNTS.order_by(accounts.c.created_at, accounts.c.account_id))
@@ -78,6 +80,7 @@ class SqlAccounts:
         if with_history:
             await delete_where(self._transaction, turns.c.turn_id, turns.c.account_id == account_id)
             await delete_where(self._transaction, attempts.c.lease_id, attempts.c.account_id == account_id)
+            await self._rollups.forget(account_id)
         await delete_where(self._transaction, evidence.c.evidence_id, evidence.c.account_id == account_id)
         deleted = await self._transaction.run(delete(accounts).where(accounts.c.account_id == account_id))
         return deleted.rowcount > 0

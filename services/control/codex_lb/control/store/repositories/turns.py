@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cache
+from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Executable, RowMapping, Table, and_, literal_column, select
 
@@ -23,12 +24,15 @@ from codex_lb.control.domain.lease import (
     Usage,
     Work,
 )
+from codex_lb.control.domain.rollup import rolled_up
 from codex_lb.control.store.repositories.inserts import insert_into
+from codex_lb.control.store.repositories.rollups import SqlRollups
 from codex_lb.control.store.structures import all_restored, restored, structure, structures, tagged, untagged
 from codex_lb.control.store.tables import attempts, turns
 from codex_lb.control.store.transaction import Transaction
 
 Row = dict[str, object]
+Ended = TypeVar("Ended", Settlement, TurnReport)
 
 ROWS_PER_STATEMENT_MAX = 50  # PostgreSQL keeps a plan for each number of rows, so there must not be many numbers
 
@@ -36,18 +40,17 @@ ROWS_PER_STATEMENT_MAX = 50  # PostgreSQL keeps a plan for each number of rows, 
 class SqlTurns:
     """The port over `attempts` and `turns`."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, rollups: SqlRollups) -> None:
         self._transaction = transaction
+        self._rollups = rollups
 
     async def record(self, settlements: Sequence[Settlement], reports: Sequence[TurnReport]) -> int:
-        dialect = self._transaction.dialect
-        written = await self._write(_write_attempts(dialect), _once(map(_attempt_row, settlements), "lease_id"))
-        return written + await self._write(_write_turns(dialect), _once(map(_turn_row, reports), "turn_id"))
+        return await self._record_attempts(settlements) + await self._record_turns(reports)
 
     async def report(self, turn_id: TurnId) -> TurnReport | None:
         rows = await self._transaction.run(select(turns).where(turns.c.turn_id == turn_id))
         row = rows.mappings().one_or_none()
-        return _report_of(row) if row is not None else None
+        return report_of(row) if row is not None else None
 
     async def attempts(self, turn_id: TurnId) -> list[Settlement]:
         rows = await self._transaction.run(
@@ -61,18 +64,44 @@ class SqlTurns:
         kept = ((AccountId(row["account_id"]), all_restored(row["anchors"], Anchor)) for row in rows.mappings())
         return [(account_id, anchors) for account_id, anchors in kept if anchors]
 
-    async def _write(self, statement: Executable, rows: Sequence[Row]) -> int:
-        return len((await self._transaction.run(statement, rows)).all()) if rows else 0
+    async def _record_attempts(self, settlements: Sequence[Settlement]) -> int:
+        once = _once(settlements, key=lambda one: one.lease.lease_id, fence=lambda one: one.lease.epoch)
+        written = await self._write(_write_attempts(self._transaction.dialect), [_attempt_row(one) for one in once])
+        return len(written)
+
+    async def _record_turns(self, reports: Sequence[TurnReport]) -> int:
+        """Writes lines, and keeps the sums true: exactly what is written is added, and what it replaces taken out."""
+        once = _once(reports, key=lambda one: one.turn_id, fence=lambda one: one.turn_id)
+        new = await self._write(_add_turns(self._transaction.dialect), [_turn_row(one) for one in once])
+        guesses = await self._guesses([one for one in once if one.turn_id not in new])
+        better = [one for one in once if one.turn_id in guesses]
+        await self._write(_write_turns(self._transaction.dialect), [_turn_row(one) for one in better])
+        written = [one for one in once if one.turn_id in new] + better
+        await self._rollups.add(rolled_up(written, guesses.values()))
+        return len(written)
+
+    async def _guesses(self, reports: Sequence[TurnReport]) -> dict[str, TurnReport]:
+        """Lines that were guessed and of which the truth has come, held so that nobody else replaces them too."""
+        true_ids = [one.turn_id for one in reports if one.outcome is not Outcome.ABANDONED]
+        if not true_ids:
+            return {}
+        guessed = select(turns).where(turns.c.turn_id.in_(true_ids), turns.c.outcome == Outcome.ABANDONED)
+        rows = await self._transaction.run(guessed.order_by(turns.c.turn_id).with_for_update())
+        return {row["turn_id"]: report_of(row) for row in rows.mappings()}
+
+    async def _write(self, statement: Executable, rows: Sequence[Row]) -> frozenset[str]:
+        """The keys of what was written."""
+        return frozenset((await self._transaction.run(statement, rows)).scalars()) if rows else frozenset()
 
 
-def _once(rows: Iterable[Row], key: str) -> list[Row]:
-    """One row per key, by the rule of `_truth_replaces`: a statement cannot meet the same row twice."""
-    kept: dict[object, Row] = {}
-    for row in rows:
-        held = kept.setdefault(row[key], row)
-        is_guess = held["outcome"] == Outcome.ABANDONED and held.get("epoch") == row.get("epoch")
-        if is_guess and row["outcome"] != Outcome.ABANDONED:
-            kept[row[key]] = row
+def _once(ended: Iterable[Ended], *, key: Callable[[Ended], str], fence: Callable[[Ended], object]) -> list[Ended]:
+    """One per key, by the rule of `_truth_replaces`: a statement cannot meet the same row twice."""
+    kept: dict[str, Ended] = {}
+    for one in ended:
+        held = kept.setdefault(key(one), one)
+        is_guess = held.outcome is Outcome.ABANDONED and fence(held) == fence(one)
+        if is_guess and one.outcome is not Outcome.ABANDONED:
+            kept[key(one)] = one
     return list(kept.values())
 
 
@@ -80,6 +109,11 @@ def _once(rows: Iterable[Row], key: str) -> list[Row]:
 def _write_attempts(dialect: str) -> Executable:
     # The epoch is the fence: the truth about another grant of the same id says nothing about this one.
     return _truth_replaces(attempts, dialect, key="lease_id", fence="epoch")
+
+
+@cache
+def _add_turns(dialect: str) -> Executable:
+    return _in_pages(insert_into(turns, dialect).on_conflict_do_nothing().returning(turns.c.turn_id))
 
 
 @cache
@@ -92,15 +126,17 @@ def _truth_replaces(table: Table, dialect: str, *, key: str, fence: str) -> Exec
     statement = insert_into(table, dialect)
     new = statement.excluded
     guess: ColumnElement[str] = literal_column(f"'{Outcome.ABANDONED.value}'")
-    return (
+    return _in_pages(
         statement.on_conflict_do_update(
             index_elements=[table.c[key]],
             set_={column.name: new[column.name] for column in table.columns if column.name != key},
             where=and_(table.c.outcome == guess, new["outcome"] != guess, table.c[fence] == new[fence]),
-        )
-        .returning(table.c[key])
-        .execution_options(insertmanyvalues_page_size=ROWS_PER_STATEMENT_MAX)
+        ).returning(table.c[key])
     )
+
+
+def _in_pages(statement: Executable) -> Executable:
+    return statement.execution_options(insertmanyvalues_page_size=ROWS_PER_STATEMENT_MAX)
 
 
 def _attempt_row(settlement: Settlement) -> Row:
@@ -168,6 +204,8 @@ def _ending_row(ended: Settlement | TurnReport) -> Row:
         "output_tokens": usage.output_tokens if usage else None,
         "reasoning_tokens": usage.reasoning_tokens if usage else None,
         "total_tokens": usage.total_tokens if usage else None,
+        "cost_micro_usd": ended.cost_micro_usd,
+        "cost_source": ended.cost_source,
         "leased_s": timings.leased_s,
         "dispatched_s": timings.dispatched_s,
         "first_byte_s": timings.first_byte_s,
@@ -202,10 +240,13 @@ def _settlement_of(row: RowMapping) -> Settlement:
         service_tier=row["service_tier"],
         upstream_transport=row["upstream_transport"],
         ended_at=row["ended_at"],
+        cost_micro_usd=row["cost_micro_usd"],
+        cost_source=row["cost_source"],
     )
 
 
-def _report_of(row: RowMapping) -> TurnReport:
+def report_of(row: RowMapping) -> TurnReport:
+    """A line of the request log."""
     return TurnReport(
         turn_id=TurnId(row["turn_id"]),
         started_at=row["started_at"],
@@ -232,6 +273,8 @@ def _report_of(row: RowMapping) -> TurnReport:
         session_id=row["session_id"],
         request_bytes=row["request_bytes"],
         response_bytes=row["response_bytes"],
+        cost_micro_usd=row["cost_micro_usd"],
+        cost_source=row["cost_source"],
     )
 
 

@@ -24,6 +24,8 @@ def _ending() -> list[Column[object]]:
         Column("output_tokens", COUNT),
         Column("reasoning_tokens", COUNT),
         Column("total_tokens", COUNT),
+        Column("cost_micro_usd", COUNT),
+        Column("cost_source", Words, nullable=False, server_default=""),  # rows from before prices say nothing
         Column("leased_s", Double),
         Column("dispatched_s", Double),
         Column("first_byte_s", Double),
@@ -86,4 +88,5 @@ attempts = Table(
     Column("ended_at", Instant, nullable=False),
     Index(None, "turn_id"),
     Index(None, "account_id", "ended_at"),
+    Index(None, "ended_at"),  # whose anchors are recalled, and what is past its retention
 )
