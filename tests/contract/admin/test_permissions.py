@@ -18,6 +18,8 @@ from codex_lb.control.admin.affinities import AffinityRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.permissions import MissingRuleError, Rule, require, rule_of, rules_of
+from codex_lb.control.admin.reports import ReportRpc
+from codex_lb.control.admin.request_log import RequestLogRpc
 from codex_lb.control.admin.settings import SettingsRpc
 from codex_lb.control.admin.system import SystemRpc
 from codex_lb.kit.rpc_errors import RpcFailure
@@ -27,6 +29,8 @@ FACES = {
     "AffinityService": AffinityRpc,
     "KeyService": KeyRpc,
     "OAuthService": OAuthRpc,
+    "ReportService": ReportRpc,
+    "RequestLogService": RequestLogRpc,
     "SettingsService": SettingsRpc,
     "SystemService": SystemRpc,
 }

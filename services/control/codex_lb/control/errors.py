@@ -15,6 +15,14 @@ class AccountStateConflictError(ControlError):
     """The account cannot take this step from where it stands."""
 
 
+class RequestNotFoundError(ControlError):
+    """The request log has no such line."""
+
+
+class InvalidQueryError(ControlError):
+    """A question that cannot be answered; the text names the field."""
+
+
 class InvalidPageTokenError(ControlError):
     """A page token that no list of ours gave."""
 

@@ -96,6 +96,13 @@ class ControlSettings(ServiceSettings):
     token_refresh_at_once_max: int = Field(default=4, ge=1, description="How many rotations run at once.")
     token_refresh_gap_seconds: float = Field(default=0.25, ge=0, description="How far apart rotations start.")
 
+    request_log_retention_days: float = Field(
+        default=30.0,
+        ge=0,
+        le=3650,
+        description="How long lines of the request log are kept, sums for reports outlive them; 0: for ever."
+        " Conversations can be taken up for 14 days, or as long as this is.",
+    )
     prices_file: Path | None = Field(
         default=None,
         description="Own price list in TOML, over the one that ships; without it, published prices count.",

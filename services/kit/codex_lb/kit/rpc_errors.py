@@ -43,6 +43,7 @@ STATUS_CODES: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     ErrorReason.ERROR_REASON_KEY_ROTATION_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorReason.ERROR_REASON_WORKER_SILENT: grpc.StatusCode.UNAVAILABLE,
     ErrorReason.ERROR_REASON_REFRESH_SWITCHED_OFF: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorReason.ERROR_REASON_REQUEST_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
 }
 
 

@@ -16,6 +16,8 @@ from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
 from codex_lb.api.admin.v1.affinity_service_pb2_grpc import AffinityServiceStub
 from codex_lb.api.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import OAuthServiceStub
+from codex_lb.api.admin.v1.report_service_pb2_grpc import ReportServiceStub
+from codex_lb.api.admin.v1.request_log_service_pb2_grpc import RequestLogServiceStub
 from codex_lb.api.admin.v1.settings_service_pb2_grpc import SettingsServiceStub
 from codex_lb.api.admin.v1.system_service_pb2_grpc import SystemServiceStub
 from codex_lb.api.errors.v1.reasons_pb2 import ErrorReason
@@ -73,6 +75,8 @@ class Admin:
         self.system = SystemServiceStub(channel)
         self.sign_ins = OAuthServiceStub(channel)
         self.keys = KeyServiceStub(channel)
+        self.request_log = RequestLogServiceStub(channel)
+        self.reports = ReportServiceStub(channel)
         self.settings = SettingsServiceStub(channel)
         self.affinities = AffinityServiceStub(channel)
 

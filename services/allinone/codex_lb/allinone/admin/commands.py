@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from codex_lb.allinone.admin.affinity_commands import affinities
+from codex_lb.allinone.admin.ledger_commands import report, requests, trends
 from codex_lb.allinone.admin.where import Where
 
 admin = typer.Typer(help="Look at the pool and run it.", no_args_is_help=True)
@@ -21,6 +22,9 @@ admin.add_typer(models, name="models")
 admin.add_typer(keys, name="keys")
 admin.add_typer(settings, name="settings")
 admin.add_typer(affinities, name="affinities")
+admin.add_typer(requests, name="requests")
+admin.command()(report)
+admin.command()(trends)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Id, alias or e-mail.", show_default=False)]

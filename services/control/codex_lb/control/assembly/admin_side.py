@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
@@ -12,12 +13,16 @@ from codex_lb.api.admin.v1.account_service_pb2_grpc import add_AccountServiceSer
 from codex_lb.api.admin.v1.affinity_service_pb2_grpc import add_AffinityServiceServicer_to_server
 from codex_lb.api.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
+from codex_lb.api.admin.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
+from codex_lb.api.admin.v1.request_log_service_pb2_grpc import add_RequestLogServiceServicer_to_server
 from codex_lb.api.admin.v1.settings_service_pb2_grpc import add_SettingsServiceServicer_to_server
 from codex_lb.api.admin.v1.system_service_pb2_grpc import add_SystemServiceServicer_to_server
 from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.affinities import AffinityRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
+from codex_lb.control.admin.reports import ReportRpc
+from codex_lb.control.admin.request_log import RequestLogRpc
 from codex_lb.control.admin.settings import SettingsRpc
 from codex_lb.control.admin.system import SystemRpc
 from codex_lb.control.assembly.gateway_side import GatewaySide
@@ -33,6 +38,7 @@ from codex_lb.control.settings import ControlSettings
 from codex_lb.control.store.database import database_url
 from codex_lb.control.usecases.affinities import ManageAffinities
 from codex_lb.control.usecases.delete_account import DeleteAccount
+from codex_lb.control.usecases.drop_old_turns import DropOldTurns
 from codex_lb.control.usecases.export_account import ExportAccount
 from codex_lb.control.usecases.finish_flow import FinishFlow
 from codex_lb.control.usecases.import_accounts import ImportAccounts
@@ -45,6 +51,8 @@ from codex_lb.control.usecases.system_status import TellStatus
 from codex_lb.control.usecases.update_account import UpdateAccount
 from codex_lb.control.usecases.view_accounts import ViewAccounts
 from codex_lb.control.usecases.view_flows import ViewFlows
+from codex_lb.control.usecases.view_log import ViewLog
+from codex_lb.control.usecases.view_reports import ViewReports
 from codex_lb.control.vault.key_ring import KeyRing
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.ids import new_id
@@ -58,6 +66,7 @@ class AdminSide:
     faces: Sequence[Register]
     flow_keeper: FlowKeeper
     rotate_keys: RotateKeys
+    drop_old_turns: DropOldTurns
 
 
 @asynccontextmanager
@@ -84,8 +93,16 @@ async def open_admin_side(
             partial(add_KeyServiceServicer_to_server, KeyRpc(rotate)),
             partial(add_SettingsServiceServicer_to_server, SettingsRpc(state.book, state.store)),
             partial(add_AffinityServiceServicer_to_server, AffinityRpc(affinities)),
+            partial(add_RequestLogServiceServicer_to_server, RequestLogRpc(ViewLog(state.store))),
+            partial(add_ReportServiceServicer_to_server, ReportRpc(ViewReports(state.store, clock))),
         )
-        yield AdminSide(faces, flow_keeper, rotate)
+        yield AdminSide(faces, flow_keeper, rotate, make_retention(state, settings, clock))
+
+
+def make_retention(state: State, settings: ControlSettings, clock: Clock) -> DropOldTurns:
+    """What keeps the request log from growing for ever."""
+    kept_days = settings.request_log_retention_days
+    return DropOldTurns(state.store, clock, kept=timedelta(days=kept_days) if kept_days else None)
 
 
 def make_import(state: State, clock: Clock) -> ImportAccounts:

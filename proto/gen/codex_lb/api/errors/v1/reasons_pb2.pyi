@@ -76,6 +76,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No usage-worker did what was asked in time. Example: a probe while no usage-worker runs."""
     ERROR_REASON_REFRESH_SWITCHED_OFF: _ErrorReason.ValueType  # 25
     """What is to be done at once is never done here. Example: CODEX_LB_USAGE_REFRESH_ENABLED is false."""
+    ERROR_REASON_REQUEST_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """The request log has no such line. Example: it is older than the retention."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names what happened; the gRPC status says how a caller should react."""
@@ -132,4 +134,6 @@ ERROR_REASON_WORKER_SILENT: ErrorReason.ValueType  # 24
 """No usage-worker did what was asked in time. Example: a probe while no usage-worker runs."""
 ERROR_REASON_REFRESH_SWITCHED_OFF: ErrorReason.ValueType  # 25
 """What is to be done at once is never done here. Example: CODEX_LB_USAGE_REFRESH_ENABLED is false."""
+ERROR_REASON_REQUEST_NOT_FOUND: ErrorReason.ValueType  # 26
+"""The request log has no such line. Example: it is older than the retention."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
