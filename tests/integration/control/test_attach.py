@@ -29,8 +29,8 @@ async def test_a_lease_is_granted_used_and_settled_and_the_settlement_is_committ
     async with peers.attach() as gateway:
         granted = await gateway.acquire()
         assert (granted.access_token, granted.chatgpt_account_id) == (access_token("ann"), "ws-1")
-        await gateway.settle(completed(granted, turn_id="turn-1", at=NOON))
-        [attempt] = await _attempts(control, "turn-1")
+        await gateway.settle(completed(granted, turn_id=granted_turn(granted), at=NOON))
+        [attempt] = await _attempts(control, granted_turn(granted))
 
     assert (attempt.lease.lease_id, attempt.outcome) == (granted.lease_id, Outcome.COMPLETED)
     assert attempt.usage is not None
@@ -45,9 +45,9 @@ async def test_a_settlement_repeated_is_acknowledged_again_and_recorded_once(con
         granted = await gateway.acquire()
         for _ in range(2):
             gateway.settled.clear()
-            await gateway.settle(completed(granted, turn_id="turn-1", at=NOON))
+            await gateway.settle(completed(granted, turn_id=granted_turn(granted), at=NOON))
 
-    assert len(await _attempts(control, "turn-1")) == 1
+    assert len(await _attempts(control, granted_turn(granted))) == 1
 
 
 async def test_a_gateway_that_hangs_up_keeps_its_leases_and_finds_them_when_it_attaches_anew(

@@ -111,6 +111,7 @@ LIMIT_NAME_CHARS_MAX = 200
 
 def wanted(message: pb.Acquire) -> Wanted:
     """An acquire."""
+    estimate = message.estimate
     return Wanted(
         turn_id=TurnId(message.turn_id),
         attempt=message.attempt,
@@ -118,8 +119,8 @@ def wanted(message: pb.Acquire) -> Wanted:
         model=message.model,
         service_tier=message.service_tier,
         api_key_id=message.api_key_id,
-        input_tokens=message.estimate.input_tokens,
-        output_tokens=message.estimate.output_tokens,
+        input_tokens=estimate.input_tokens,
+        output_tokens=estimate.output_tokens,
         continuity=continuity(message.continuity),
         excluded={AccountId(e.account_id): e.fault_code for e in message.excluded},
         preferred=AccountId(message.preferred_account_id) if message.preferred_account_id else None,
@@ -142,8 +143,8 @@ def anchors(messages: Iterable[pb.Anchor]) -> tuple[Anchor, ...]:
     return tuple(Anchor(ANCHOR[a.kind], a.digest) for a in messages if a.kind in ANCHOR)
 
 
-def lease(message: pb.HeldLease) -> Lease:
-    """A lease as a gateway describes it."""
+def lease(message: pb.HeldLease, *, clock_ahead: timedelta) -> Lease:
+    """A lease as a gateway describes it; by its clock, which is moved to ours."""
     return Lease(
         lease_id=LeaseId(message.lease_id),
         epoch=message.epoch,
@@ -157,7 +158,7 @@ def lease(message: pb.HeldLease) -> Lease:
         reservation=tuple(
             ReservedAmount(a.limit_id, a.amount, read_instant(a.window_started_at)) for a in message.reservation.amounts
         ),
-        granted_at=instant(message, "granted_at") or EPOCH,
+        granted_at=(instant(message, "granted_at") or EPOCH) - clock_ahead,
         decision=decision(message.decision) if message.HasField("decision") else NO_DECISION,
     )
 
@@ -178,9 +179,8 @@ def decision(message: pb.Decision) -> Decision:
     )
 
 
-def settlement(message: pb.Settlement, *, clock_ahead: timedelta) -> Settlement:
-    """A settlement; instants of the gateway's clock are moved to ours."""
-    held = lease(message.lease)
+def settlement(message: pb.Settlement, held: Lease, *, clock_ahead: timedelta) -> Settlement:
+    """The settlement of a lease; instants of the gateway's clock are moved to ours."""
     outcome = OUTCOME.get(message.outcome, Outcome.BROKEN)
     ended_at = (instant(message, "ended_at") or EPOCH) - clock_ahead
     problem = fault(message.fault) if message.HasField("fault") else None
@@ -229,7 +229,7 @@ def learned(
     yield from newest.values()
     if outcome is Outcome.COMPLETED:
         # As of its grant: a turn that was running when the account was refused proves nothing by ending well.
-        yield Served(held.granted_at - clock_ahead)
+        yield Served(held.granted_at)
     elif problem is not None and problem.blame is Blame.ACCOUNT:
         yield blamed(held, outcome, problem, refused_until=refused_until, ended_at=ended_at)
 

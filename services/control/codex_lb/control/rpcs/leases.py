@@ -14,12 +14,12 @@ from typing import TypeAlias
 import anyio
 import grpc.aio
 import structlog
-from anyio.abc import TaskGroup
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.control.v1 import leases_pb2_grpc
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.domain.ids import LeaseId, ReplicaId
+from codex_lb.control.domain.lease import Lease, Settlement
 from codex_lb.control.errors import StoreUnavailableError
 from codex_lb.control.rpcs import lease_wire
 from codex_lb.control.rpcs.instants import EPOCH, instant, wire_seconds
@@ -98,7 +98,7 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
         self._sessions.add(session)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(session.read, first, request_iterator, tasks)
+                tasks.start_soon(session.read, first, request_iterator)
                 async for bundle in session.bundles():
                     yield bundle
                 tasks.cancel_scope.cancel()
@@ -118,7 +118,8 @@ class Session:
         self._has_answer.set()  # the welcome
         self._is_over = False
         self._clock_ahead = timedelta(0)  # of the gateway's clock, over ours
-        self._waiting: dict[int, anyio.CancelScope] = {}
+        self._waiting: dict[int, asyncio.Task[None]] = {}
+        self._granted: dict[str, Lease] = {}  # and not settled: what a settlement repeats of them need not be read
 
     async def bundles(self) -> AsyncIterator[pb.AttachResponse]:
         """Everything answered so far, whenever there is something, until the gateway is gone."""
@@ -131,40 +132,42 @@ class Session:
             yield bundle
             await asyncio.sleep(APART_S)
 
-    async def read(self, first: pb.AttachRequest, more: AsyncIterator[pb.AttachRequest], tasks: TaskGroup) -> None:
+    async def read(self, first: pb.AttachRequest, more: AsyncIterator[pb.AttachRequest]) -> None:
         """Takes in what the gateway says, in the order in which it says it."""
-        try:
-            await self._take_in(first, tasks)
-            async for message in more:
-                await self._take_in(message, tasks)
-        finally:
-            self.end()
+        async with asyncio.TaskGroup() as tasks:  # not anyio's: it would cost more than most grants
+            try:
+                await self._take_in(first, tasks)
+                async for message in more:
+                    await self._take_in(message, tasks)
+            finally:
+                self.end()
 
     def end(self) -> None:
         """Nothing more is said to the gateway, so nothing more is granted to it on this stream."""
         self._is_over = True
-        for scope in self._waiting.values():
-            scope.cancel()
+        for waiting in self._waiting.values():
+            waiting.cancel()
         self._has_answer.set()
 
-    async def _take_in(self, message: pb.AttachRequest, tasks: TaskGroup) -> None:
+    async def _take_in(self, message: pb.AttachRequest, tasks: asyncio.TaskGroup) -> None:
         rpc = self._rpc
         if message.HasField("heartbeat"):
             await self._heard(message.heartbeat)
         if message.HasField("hello"):
-            await rpc.leases.reconcile(self.replica_id, [lease_wire.lease(held) for held in message.held])
+            held = [lease_wire.lease(one, clock_ahead=self._clock_ahead) for one in message.held]
+            await rpc.leases.reconcile(self.replica_id, held)
         if message.settlements or message.turns:
             # Before the acquires: a turn that moves on must find its old slot free and its old account judged.
             await self._settle(message, tasks)
         if message.begun:
             await rpc.leases.begun([LeaseId(lease_id) for lease_id in message.begun])
         for acquire_id in message.withdrawals:
-            if scope := self._waiting.get(acquire_id):
-                scope.cancel()
-        for acquire in message.acquires:
+            if waiting := self._waiting.pop(acquire_id, None):
+                waiting.cancel()
+        for acquire in () if self._is_over else message.acquires:
             if len(self._waiting) >= ACQUIRES_WAITING_MAX:
                 raise RpcFailure(reasons_pb2.ERROR_REASON_POOL_BUSY, "Too many acquires are waiting on this stream.")
-            tasks.start_soon(self._acquire, acquire)
+            self._waiting[acquire.acquire_id] = tasks.create_task(self._acquire(acquire))
 
     async def _heard(self, heartbeat: pb.Heartbeat) -> None:
         now = self._rpc.clock.now()
@@ -177,8 +180,8 @@ class Session:
         # difference is the transit time, well below the times evidence is judged by.
         self._clock_ahead = (instant(heartbeat, "sent_at") or EPOCH) - now
 
-    async def _settle(self, message: pb.AttachRequest, tasks: TaskGroup) -> None:
-        settlements = [lease_wire.settlement(s, clock_ahead=self._clock_ahead) for s in message.settlements]
+    async def _settle(self, message: pb.AttachRequest, tasks: asyncio.TaskGroup) -> None:
+        settlements = [self._settlement(s) for s in message.settlements]
         reports = [lease_wire.report(t, clock_ahead=self._clock_ahead) for t in message.turns]
         learned = await self._rpc.settle.apply(settlements)
 
@@ -192,20 +195,23 @@ class Session:
             self.answer.settled.refused_lease_ids.extend(ended.refused_lease_ids)
             self._has_answer.set()
 
-        tasks.start_soon(record)
+        tasks.create_task(record())
+
+    def _settlement(self, message: pb.Settlement) -> Settlement:
+        held = self._granted.pop(message.lease.lease_id, None)
+        if held is None or held.epoch != message.lease.epoch:
+            held = lease_wire.lease(message.lease, clock_ahead=self._clock_ahead)
+        return lease_wire.settlement(message, held, clock_ahead=self._clock_ahead)
 
     async def _acquire(self, message: pb.Acquire) -> None:
-        if self._is_over:
-            return
-        with anyio.CancelScope() as scope:
-            self._waiting[message.acquire_id] = scope
-            try:
-                answer = await self._rpc.acquire(lease_wire.wanted(message), self.replica_id)
-            finally:
-                del self._waiting[message.acquire_id]
-            if isinstance(answer, Granted):
-                expires_at = answer.lease.granted_at + timedelta(seconds=self._rpc.lease_ttl_s)
-                self.answer.granted.append(lease_wire.granted(message.acquire_id, answer, expires_at=expires_at))
-            else:
-                self.answer.refused.append(lease_wire.refused(message.acquire_id, answer))
-            self._has_answer.set()
+        try:
+            answer = await self._rpc.acquire(lease_wire.wanted(message), self.replica_id)
+        finally:
+            self._waiting.pop(message.acquire_id, None)
+        if isinstance(answer, Granted):
+            self._granted[answer.lease.lease_id] = answer.lease
+            expires_at = answer.lease.granted_at + timedelta(seconds=self._rpc.lease_ttl_s)
+            self.answer.granted.append(lease_wire.granted(message.acquire_id, answer, expires_at=expires_at))
+        else:
+            self.answer.refused.append(lease_wire.refused(message.acquire_id, answer))
+        self._has_answer.set()

@@ -29,7 +29,7 @@ ENTRIES_WAITING_MAX = 10_000  # about 30 MiB; beyond it whoever writes waits
 class Pace:
     """How long things are waited for."""
 
-    gathered_for_s: float = 0.010  # makes one commit out of what ends together; nobody waits for it but an ack
+    gathered_for_s: float = 0.050  # makes one commit out of what ends together; nobody waits for it but an ack
     retry_first_s: float = 0.1
     retry_max_s: float = 5.0
     closes_within_s: float = 5.0  # a drain's last step; what is not committed then comes again from the gateways
