@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
+from random import Random
 
 import uvloop
 import zstandard
@@ -42,7 +43,9 @@ STARTED: dict[str, Started] = {
 
 def packed_body() -> bytes:
     """8 MB that zstd packs as it packs a conversation: to about a quarter."""
-    return zstandard.compress(f.body(8 * 2**20).replace(b"xxxx", os.urandom(2).hex().encode()))
+    words = [f"{number:x} " for number in Random(1).choices(range(2**16), k=2 * 2**20)]
+    text = "".join(words)[: 8 * 2**20].encode()
+    return zstandard.compress(f.body(2**10).replace(b"x" * 700, text))
 
 
 async def main(wanted: Sequence[str], against: Sequence[str], rounds: int, *, is_kept: bool) -> None:

@@ -79,7 +79,8 @@ async def chat(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> F
 
 async def large_body(subjects: Sequence[Subject], *, rounds: int, seconds: float, packed: bytes | None) -> Figures:
     """CPU of a turn with 8 MB in, plain or as zstd."""
-    data, more = (body(8 * 2**20), []) if packed is None else (packed, ["content-encoding: zstd"])
+    data = body(8 * 2**20) if packed is None else packed
+    more = ["session-id: 0199"] + ([] if packed is None else ["content-encoding: zstd"])  # as Codex sends it
     return await _cpu(
         f"8 MB {'body' if packed is None else 'zstd body'}, CPU us",
         subjects,
