@@ -118,3 +118,28 @@ async def start_pair(
             finally:
                 stop.set()
                 await serving
+
+
+@asynccontextmanager
+async def second_gateway(pair: Pair) -> AsyncIterator[tuple[httpx.AsyncClient, Gateway]]:
+    """Another gateway at the pair's control, and a client of it."""
+    settings = GatewaySettings(
+        data_dir=pair.folder / "gateway-2",
+        control_target=f"unix:{pair.folder}/control.sock",
+        upstream_base_url=pair.upstream.chatgpt_url,
+    )
+    async with open_gateway(settings, SystemClock()) as gateway:
+        server = HttpServer(gateway.app, ("127.0.0.1", 0), websockets=True)
+        stop, ready = Stop(), asyncio.Event()
+        serving = asyncio.create_task(server.run(stop, ready.set))
+        async with asyncio.timeout(WAIT_S):
+            await ready.wait()
+            await gateway.policies.arrived.wait()
+        base_url = f"http://127.0.0.1:{server.port}"
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=base_url, timeout=WAIT_S * 3, limits=limits, trust_env=False) as client:
+            try:
+                yield client, gateway
+            finally:
+                stop.set()
+                await serving

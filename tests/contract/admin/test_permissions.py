@@ -15,6 +15,7 @@ from codex_lb.api.control.v1 import policy_pb2
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.affinities import AffinityRpc
+from codex_lb.control.admin.api_keys import ApiKeyRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.permissions import MissingRuleError, Rule, require, rule_of, rules_of
@@ -27,6 +28,7 @@ from codex_lb.kit.rpc_errors import RpcFailure
 FACES = {
     "AccountService": AccountRpc,
     "AffinityService": AffinityRpc,
+    "ApiKeyService": ApiKeyRpc,
     "KeyService": KeyRpc,
     "OAuthService": OAuthRpc,
     "ReportService": ReportRpc,

@@ -16,6 +16,7 @@ from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb
 from codex_lb.api.admin.v1 import (
     account_service_pb2_grpc,
     affinity_service_pb2_grpc,
+    api_key_service_pb2_grpc,
     key_service_pb2_grpc,
     oauth_service_pb2_grpc,
     settings_service_pb2_grpc,
@@ -47,6 +48,11 @@ class Peers:
     def accounts(self) -> account_service_pb2_grpc.AccountServiceAsyncStub:
         """An operator."""
         return account_service_pb2_grpc.AccountServiceStub(self.channel)
+
+    @property
+    def api_keys(self) -> api_key_service_pb2_grpc.ApiKeyServiceAsyncStub:
+        """An operator who gives clients keys."""
+        return api_key_service_pb2_grpc.ApiKeyServiceStub(self.channel)
 
     @property
     def sign_ins(self) -> oauth_service_pb2_grpc.OAuthServiceAsyncStub:

@@ -15,6 +15,7 @@ from codex_lb.gateway.errors import (
     OwnerUnavailableError,
     PoolExhaustedError,
     RateLimitedError,
+    TooManyFailuresError,
     UpstreamFailedError,
     UpstreamRefusedError,
     envelope,
@@ -29,6 +30,7 @@ MAKE = {
     OwnerUnavailableError: lambda: OwnerUnavailableError("away", retry_at=None),
     PoolExhaustedError: lambda: PoolExhaustedError("spent", resets_at=None),
     RateLimitedError: lambda: RateLimitedError("slow down", retry_after_s=None),
+    TooManyFailuresError: lambda: TooManyFailuresError(retry_after_s=30.0),
     UpstreamFailedError: lambda: UpstreamFailedError(FAULT),
     UpstreamRefusedError: lambda: UpstreamRefusedError(FAULT),
 }

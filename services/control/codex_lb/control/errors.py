@@ -23,6 +23,10 @@ class InvalidQueryError(ControlError):
     """A question that cannot be answered; the text names the field."""
 
 
+class ApiKeyNotFoundError(ControlError):
+    """No API key has that id."""
+
+
 class InvalidPageTokenError(ControlError):
     """A page token that no list of ours gave."""
 

@@ -52,6 +52,30 @@ class UnauthenticatedError(GatewayError):
     status, code, type = 401, "invalid_api_key", "authentication_error"
 
 
+class MissingKeyError(UnauthenticatedError):
+    """Keys are asked for, and none was sent."""
+
+
+class WrongKeyError(UnauthenticatedError):
+    """A key was sent that does not work (any more)."""
+
+
+class TooManyFailuresError(GatewayError):
+    """Wrong keys keep coming from one address."""
+
+    status, code, type = 429, "too_many_failed_attempts", "rate_limit_error"
+
+    def __init__(self, *, retry_after_s: float) -> None:
+        super().__init__("Too many requests with a wrong API key. Check the key that your client sends.")
+        self.retry_after_s = max(1.0, retry_after_s)
+
+
+class ForbiddenAddressError(GatewayError):
+    """The client's address is none of those that may talk to the product."""
+
+    status, code, type = 403, "ip_forbidden", "access_error"
+
+
 class ForbiddenError(GatewayError):
     """The caller may not do this."""
 

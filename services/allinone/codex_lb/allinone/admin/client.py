@@ -12,8 +12,10 @@ import grpc
 from codex_lb.allinone.data_dir import socket_path
 from codex_lb.allinone.failures import CommandError
 from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb2
+from codex_lb.api.admin.v1 import api_key_service_pb2 as api_keys_pb2
 from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
 from codex_lb.api.admin.v1.affinity_service_pb2_grpc import AffinityServiceStub
+from codex_lb.api.admin.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from codex_lb.api.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import OAuthServiceStub
 from codex_lb.api.admin.v1.report_service_pb2_grpc import ReportServiceStub
@@ -79,6 +81,7 @@ class Admin:
         self.reports = ReportServiceStub(channel)
         self.settings = SettingsServiceStub(channel)
         self.affinities = AffinityServiceStub(channel)
+        self.api_keys = ApiKeyServiceStub(channel)
 
     async def all_accounts(self) -> list[accounts_pb2.Account]:
         """Every account, oldest first."""
@@ -88,6 +91,19 @@ class Admin:
             request = accounts_pb2.ListAccountsRequest(page_size=PAGE_SIZE, page_token=token)
             page = await self.accounts.ListAccounts(request)
             found += page.accounts
+            token = page.next_page_token
+            if not token:
+                return found
+
+    async def all_api_keys(self) -> list[api_keys_pb2.ApiKey]:
+        """Every API key, oldest first."""
+        found: list[api_keys_pb2.ApiKey] = []
+        token = ""
+        while True:
+            page = await self.api_keys.ListApiKeys(
+                api_keys_pb2.ListApiKeysRequest(page_size=PAGE_SIZE, page_token=token)
+            )
+            found += page.api_keys
             token = page.next_page_token
             if not token:
                 return found

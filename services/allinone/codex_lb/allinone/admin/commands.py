@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from codex_lb.allinone.admin.affinity_commands import affinities
+from codex_lb.allinone.admin.api_key_commands import api_keys
 from codex_lb.allinone.admin.ledger_commands import report, requests, trends
 from codex_lb.allinone.admin.where import Where
 
@@ -25,6 +26,7 @@ admin.add_typer(affinities, name="affinities")
 admin.add_typer(requests, name="requests")
 admin.command()(report)
 admin.command()(trends)
+admin.add_typer(api_keys, name="api-keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Id, alias or e-mail.", show_default=False)]

@@ -1,4 +1,4 @@
-"""Which account is meant. Pure: people may name it by resource name, id, alias or e-mail, as long as it is unique."""
+"""Which account or API key is meant. Pure: people may name it in several ways, as long as it is unique."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from difflib import get_close_matches
 
 from codex_lb.allinone.failures import CommandError
 from codex_lb.api.admin.v1.account_service_pb2 import Account
+from codex_lb.api.admin.v1.api_key_service_pb2 import ApiKey
 
 COLLECTION = "accounts/"
+KEYS = "apiKeys/"
 
 
 class UnknownAccountError(CommandError):
     """Nothing is called that."""
+
+
+class UnknownKeyError(CommandError):
+    """No API key is called that."""
+
+
+class AmbiguousKeyError(CommandError):
+    """Several API keys are called that."""
 
 
 class AmbiguousAccountError(CommandError):
@@ -33,6 +43,38 @@ def resolve(given: str, accounts: Sequence[Account]) -> Account:
             ids = ", ".join(f"{id_of(account)} ({account.plan or 'plan unknown'})" for account in found)
             raise AmbiguousAccountError(f"{given} is the name of {len(found)} accounts; name one by its id: {ids}.")
     raise UnknownAccountError(_unknown(given, accounts))
+
+
+def resolve_key(given: str, keys: Sequence[ApiKey]) -> ApiKey:
+    """The one API key that `given` names: by its id, its name, or the first characters of the key itself.
+
+    Raises UnknownKeyError or AmbiguousKeyError.
+    """
+    wanted = given.strip()
+    for matches in (_key_by_id, _key_by_name, _key_by_prefix):
+        found = [key for key in keys if matches(key, wanted)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            named = ", ".join(f"{key.name.removeprefix(KEYS)} ({key.key_prefix}…)" for key in found)
+            raise AmbiguousKeyError(f"{given} is the name of {len(found)} keys; name one by its id: {named}.")
+    if not keys:
+        raise UnknownKeyError(f"There is no API key {given}: there are none at all.")
+    close = get_close_matches(wanted.casefold(), {key.display_name.casefold(): 0 for key in keys}, n=1)
+    hint = f"Did you mean {close[0]}?" if close else "`codex-lb admin api-keys list` shows all there are."
+    raise UnknownKeyError(f"There is no API key {given}. {hint}")
+
+
+def _key_by_id(key: ApiKey, wanted: str) -> bool:
+    return wanted in (key.name, key.name.removeprefix(KEYS))
+
+
+def _key_by_name(key: ApiKey, wanted: str) -> bool:
+    return key.display_name.casefold() == wanted.casefold()
+
+
+def _key_by_prefix(key: ApiKey, wanted: str) -> bool:
+    return key.key_prefix == wanted.removesuffix("…")
 
 
 def id_of(account: Account) -> str:

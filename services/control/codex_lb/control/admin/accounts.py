@@ -104,7 +104,7 @@ class AccountRpc(account_service_pb2_grpc.AccountServiceServicer):
         """A page."""
         page = self._view.page(size=request.page_size, token=request.page_token)
         return pb.ListAccountsResponse(
-            accounts=[account(view) for view in page.accounts],
+            accounts=[account(view) for view in page.entries],
             next_page_token=page.next_page_token,
             total_size=page.total,
         )

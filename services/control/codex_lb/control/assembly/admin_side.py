@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from importlib.metadata import version
 
 from codex_lb.api.admin.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from codex_lb.api.admin.v1.affinity_service_pb2_grpc import add_AffinityServiceServicer_to_server
+from codex_lb.api.admin.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from codex_lb.api.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
 from codex_lb.api.admin.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
@@ -19,6 +21,7 @@ from codex_lb.api.admin.v1.settings_service_pb2_grpc import add_SettingsServiceS
 from codex_lb.api.admin.v1.system_service_pb2_grpc import add_SystemServiceServicer_to_server
 from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.affinities import AffinityRpc
+from codex_lb.control.admin.api_keys import ApiKeyRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.reports import ReportRpc
@@ -42,6 +45,7 @@ from codex_lb.control.usecases.drop_old_turns import DropOldTurns
 from codex_lb.control.usecases.export_account import ExportAccount
 from codex_lb.control.usecases.finish_flow import FinishFlow
 from codex_lb.control.usecases.import_accounts import ImportAccounts
+from codex_lb.control.usecases.keep_api_keys import KeepApiKeys
 from codex_lb.control.usecases.operate_account import OperateAccount
 from codex_lb.control.usecases.probe_now import ProbeNow
 from codex_lb.control.usecases.refresh_now import RefreshNow
@@ -50,6 +54,7 @@ from codex_lb.control.usecases.start_flow import StartFlow
 from codex_lb.control.usecases.system_status import TellStatus
 from codex_lb.control.usecases.update_account import UpdateAccount
 from codex_lb.control.usecases.view_accounts import ViewAccounts
+from codex_lb.control.usecases.view_api_keys import ViewApiKeys
 from codex_lb.control.usecases.view_flows import ViewFlows
 from codex_lb.control.usecases.view_log import ViewLog
 from codex_lb.control.usecases.view_reports import ViewReports
@@ -90,6 +95,7 @@ async def open_admin_side(
             partial(add_AccountServiceServicer_to_server, accounts),
             partial(add_SystemServiceServicer_to_server, system),
             partial(add_OAuthServiceServicer_to_server, oauth),
+            partial(add_ApiKeyServiceServicer_to_server, make_api_keys(state, clock)),
             partial(add_KeyServiceServicer_to_server, KeyRpc(rotate)),
             partial(add_SettingsServiceServicer_to_server, SettingsRpc(state.book, state.store)),
             partial(add_AffinityServiceServicer_to_server, AffinityRpc(affinities)),
@@ -133,6 +139,14 @@ def make_accounts(
         import_,
         DeleteAccount(pool, store, feed, affinities),
     )
+
+
+def make_api_keys(state: State, clock: Clock) -> ApiKeyRpc:
+    """The face of API keys."""
+    keep = KeepApiKeys(
+        state.key_book, state.store, clock, new_id=new_id, new_random_part=partial(secrets.token_urlsafe, 32)
+    )
+    return ApiKeyRpc(ViewApiKeys(state.key_book, state.store), keep)
 
 
 def make_system(

@@ -19,6 +19,7 @@ from codex_lb.control.store.batch_writer import open_ledger
 from codex_lb.control.store.database import Database, DatabaseOptions, open_database
 from codex_lb.control.store.price_file import load_prices
 from codex_lb.control.usecases.gateways import Gateways
+from codex_lb.control.usecases.key_book import KeyBook
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
@@ -42,6 +43,7 @@ class State:
     pool: Pool
     book: SettingsBook
     feed: PolicyFeed
+    key_book: KeyBook
     leases: MemoryLeases
     continuities: MemoryContinuities
     tickets: MemoryTickets
@@ -63,6 +65,8 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
         book = await SettingsBook.load(store, first_settings(settings))
         feed = PolicyFeed(pool, book, clock, history_id=new_id("policy"))
         await feed.load_catalog(store)
+        key_book = KeyBook(feed)
+        await key_book.load(store)
         leases = MemoryLeases(ttl_s=timing.lease_ttl_s)
         continuities = MemoryContinuities(clock)
         await recall_anchors(store, continuities, clock)
@@ -77,6 +81,7 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
                 pool=pool,
                 book=book,
                 feed=feed,
+                key_book=key_book,
                 leases=leases,
                 continuities=continuities,
                 tickets=tickets,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from codex_lb.control.domain.account import AccountStatus, capacity
+from codex_lb.control.domain.api_key import ApiKey
 from codex_lb.control.domain.evidence import Standing, UsageSeen
+from codex_lb.control.domain.limit import Limit
 from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.domain.window import WindowKind
 
@@ -34,6 +36,22 @@ def gateway_settings_of(settings: LiveSettings) -> GatewaySettings:
         hide_upstream_quota_from_api_keys=settings.hide_upstream_quota_from_api_keys,
         allowed_client_cidrs=settings.allowed_client_cidrs,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ReachedLimit:
+    """A limit of a key that is used up, and until when."""
+
+    limit: Limit
+    resets_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKey:
+    """A key with what gateways need to refuse early."""
+
+    key: ApiKey
+    reached: tuple[ReachedLimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ STORE_RETRY_AFTER_S = 2.0  # a database that restarts is back within seconds
 REASONS: Mapping[type[errors.ControlError], reasons.ErrorReason.ValueType] = {
     errors.AccountNotFoundError: reasons.ERROR_REASON_ACCOUNT_NOT_FOUND,
     errors.AccountStateConflictError: reasons.ERROR_REASON_ACCOUNT_STATE_CONFLICT,
+    errors.ApiKeyNotFoundError: reasons.ERROR_REASON_API_KEY_NOT_FOUND,
     errors.CredentialUnreadableError: reasons.ERROR_REASON_CREDENTIAL_UNREADABLE,
     errors.EntriesRefusedError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.FlowChangedError: reasons.ERROR_REASON_ETAG_MISMATCH,

@@ -13,7 +13,7 @@ import structlog
 from codex_lb.api.control.v1 import policy_pb2 as pb
 from codex_lb.api.control.v1 import policy_pb2_grpc
 from codex_lb.control.domain.catalog import Catalog
-from codex_lb.control.domain.policy import GatewaySettings, PoolState
+from codex_lb.control.domain.policy import GatewayKey, GatewaySettings, PoolState, ReachedLimit
 from codex_lb.control.rpcs.instants import wire_instant
 from codex_lb.control.usecases.policy_feed import PolicyChange, PolicyFeed
 from codex_lb.kit.service import first_of
@@ -57,6 +57,8 @@ def response(change: PolicyChange, history_id: str) -> pb.WatchResponse:
         message.catalog.CopyFrom(catalog(change.catalog))
     if change.pool is not None:
         message.pool.CopyFrom(pool(change.pool))
+    message.api_keys.extend(api_key(key) for key in change.keys.changed)
+    message.removed_api_key_ids.extend(change.keys.removed)
     return message
 
 
@@ -68,6 +70,35 @@ def settings(value: GatewaySettings) -> pb.GatewaySettings:
         upstream_stream_transport=value.upstream_stream_transport,
         hide_upstream_quota_from_api_keys=value.hide_upstream_quota_from_api_keys,
         allowed_client_cidrs=value.allowed_client_cidrs,
+    )
+
+
+def api_key(value: GatewayKey) -> pb.ApiKeyPolicy:
+    """An API key, as gateways are told of it: its digests, never itself."""
+    key = value.key
+    return pb.ApiKeyPolicy(
+        api_key_id=key.api_key_id,
+        key_digest=key.digest,
+        name=key.name,
+        enabled=key.is_enabled,
+        expires_at=wire_instant(key.expires_at),
+        allowed_models=key.allowed_models,
+        enforced_model=key.enforced_model,
+        enforced_reasoning_effort=key.enforced_reasoning_effort,
+        enforced_service_tier=key.enforced_service_tier,
+        allowed_reasoning_efforts=key.allowed_reasoning_efforts,
+        reached_limits=[reached_limit(limit) for limit in value.reached],
+        previous_key_digest=key.previous_digest,
+        previous_key_until=wire_instant(key.previous_until),
+        usage_sections=key.usage_sections,
+    )
+
+
+def reached_limit(value: ReachedLimit) -> pb.ReachedLimit:
+    """A limit that is used up."""
+    limit = value.limit
+    return pb.ReachedLimit(
+        unit=limit.unit, window=limit.window, model=limit.model, resets_at=wire_instant(value.resets_at)
     )
 
 

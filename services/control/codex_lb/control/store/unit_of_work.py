@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from codex_lb.control.errors import StoreUnavailableError
 from codex_lb.control.store.news import Sieve
 from codex_lb.control.store.repositories.accounts import SqlAccounts
+from codex_lb.control.store.repositories.api_keys import SqlApiKeys
 from codex_lb.control.store.repositories.catalogs import SqlCatalogs
 from codex_lb.control.store.repositories.evidence import EvidenceLog
 from codex_lb.control.store.repositories.exchanges import SqlExchanges
@@ -27,6 +28,7 @@ from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 from codex_lb.control.usecases.ports import (
     Accounts,
+    ApiKeys,
     Catalogs,
     Exchanges,
     Fingerprints,
@@ -46,6 +48,7 @@ class SqlUnitOfWork:
         self._log = EvidenceLog(self._transaction, sieve)
         rollups = SqlRollups(self._transaction)
         self.accounts: Accounts = SqlAccounts(self._transaction, self._log, rollups)
+        self.api_keys: ApiKeys = SqlApiKeys(self._transaction)
         self.exchanges: Exchanges = SqlExchanges(self._transaction)
         self.turns: Turns = SqlTurns(self._transaction, rollups)
         self.request_log: RequestLog = SqlRequestLog(self._transaction)

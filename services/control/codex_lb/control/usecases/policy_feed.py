@@ -6,8 +6,17 @@ import asyncio
 from dataclasses import dataclass
 
 from codex_lb.control.domain.catalog import Catalog, catalog_of
-from codex_lb.control.domain.policy import GatewaySettings, PoolState, Share, gateway_settings_of, pool_state_of
+from codex_lb.control.domain.ids import ApiKeyId
+from codex_lb.control.domain.policy import (
+    GatewayKey,
+    GatewaySettings,
+    PoolState,
+    Share,
+    gateway_settings_of,
+    pool_state_of,
+)
 from codex_lb.control.domain.settings import LiveSettings
+from codex_lb.control.usecases.key_deltas import KeyChange, KeyDeltas
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Store
@@ -23,6 +32,7 @@ class PolicyChange:
     settings: GatewaySettings | None
     catalog: Catalog | None
     pool: PoolState | None
+    keys: KeyChange
 
 
 class PolicyFeed:
@@ -40,6 +50,7 @@ class PolicyFeed:
         self._settings, self._settings_version = gateway_settings_of(book.now), 1
         self._pool_state, self._pool_version = self._pool_state_now(), 1
         self._catalog_version = 1
+        self._keys = KeyDeltas()
         self._news = asyncio.Event()
         book.on_change(self.take_settings)
 
@@ -58,6 +69,14 @@ class PolicyFeed:
             self._settings = told
             self._settings_version = self._publish()
 
+    def put_key(self, key: GatewayKey) -> None:
+        """Tells gateways of a key that is new or another than before."""
+        self._keys.put(key, version=self._publish())
+
+    def remove_key(self, api_key_id: ApiKeyId) -> None:
+        """Tells gateways that a key is gone."""
+        self._keys.remove(api_key_id, version=self._publish())
+
     def refresh_pool(self) -> None:
         """Takes the state of the pool; told to gateways only if it is another one."""
         state = self._pool_state_now()
@@ -68,6 +87,7 @@ class PolicyFeed:
     def since(self, version: int, history_id: str) -> PolicyChange:
         """All that changed after a version; everything, when it is not one of this history."""
         is_snapshot = history_id != self.history_id or not 0 < version <= self.version
+        is_snapshot = is_snapshot or not self._keys.is_known_since(version)
         held = 0 if is_snapshot else version
         return PolicyChange(
             version=self.version,
@@ -75,6 +95,7 @@ class PolicyFeed:
             settings=self._settings if self._settings_version > held else None,
             catalog=self._pool.catalog if self._catalog_version > held else None,
             pool=self._pool_state if self._pool_version > held else None,
+            keys=self._keys.since(held),
         )
 
     async def changed(self, version: int) -> None:

@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from codex_lb.control.domain.account import Account, Credential, Identity, Login
+from codex_lb.control.domain.api_key import ApiKey
 from codex_lb.control.domain.continuity import Affinity
 from codex_lb.control.domain.enrolment import Flow
 from codex_lb.control.domain.evidence import Evidence
-from codex_lb.control.domain.ids import AccountId, FlowId, LeaseId, ReplicaId, TicketId, TurnId, WorkerId
+from codex_lb.control.domain.ids import AccountId, ApiKeyId, FlowId, LeaseId, ReplicaId, TicketId, TurnId, WorkerId
 from codex_lb.control.domain.lease import Anchor, Lease, Settlement, TurnReport
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome
@@ -113,6 +114,30 @@ class Accounts(Protocol):
 
     async def newest_evidence(self) -> Mapping[AccountId, Sequence[Evidence]]:
         """For each account the newest row of every kind and window: all that its record needs."""
+        ...
+
+
+class ApiKeys(Protocol):
+    """What clients present, with what it may be used for."""
+
+    async def all(self) -> list[ApiKey]:
+        """Every key, oldest first."""
+        ...
+
+    async def add(self, key: ApiKey) -> None:
+        """A new one."""
+        ...
+
+    async def save(self, key: ApiKey) -> bool:
+        """Stores a key's next revision; False when the stored one is not the revision before it."""
+        ...
+
+    async def delete(self, api_key_id: ApiKeyId) -> bool:
+        """Removes it; what it spent stays."""
+        ...
+
+    async def last_used(self) -> Mapping[ApiKeyId, datetime]:
+        """When turns of each key were last recorded."""
         ...
 
 
@@ -298,6 +323,7 @@ class UnitOfWork(Protocol):
     """One transaction: entered to begin, left to commit, or to roll back on an exception."""
 
     accounts: Accounts
+    api_keys: ApiKeys
     exchanges: Exchanges
     turns: Turns
     request_log: RequestLog

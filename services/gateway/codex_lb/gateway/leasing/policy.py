@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import grpc.aio
@@ -23,6 +23,19 @@ log = structlog.get_logger(__name__)
 Network = IPv4Network | IPv6Network
 
 
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ReachedLimit:
+    """A limit of a key that is used up."""
+
+    unit: str
+    window: str
+    model: str  # empty for all
+    resets_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class KeyPolicy:
     """What a gateway knows of an API key."""
@@ -30,8 +43,18 @@ class KeyPolicy:
     api_key_id: str
     name: str
     enabled: bool
-    expires_at: datetime | None
-    allowed_models: frozenset[str]
+    expires_at: datetime = NEVER
+    replaced_at: datetime = NEVER  # when a rotation's overlap ends, for the secret before it
+    allowed_models: frozenset[str] = frozenset()  # empty for all
+    enforced_model: str = ""
+    enforced_effort: str = ""
+    enforced_tier: str = ""
+    allowed_efforts: frozenset[str] = frozenset()  # empty for all
+    usage_sections: frozenset[str] = frozenset()
+    reached_limits: tuple[ReachedLimit, ...] = ()
+
+
+NO_KEY = KeyPolicy("", "", enabled=False)  # what every unknown key is
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +83,7 @@ class Policy:
     history_id: str = ""
     api_key_auth_enabled: bool = False
     unauthenticated_client_networks: tuple[Network, ...] = ()
+    allowed_client_networks: tuple[Network, ...] = ()  # empty for everybody
     hide_quota_from_keys: bool = False
     upstream_stream_transport: str = "auto"  # "auto", "http" or "websocket"
     keys: Mapping[bytes, KeyPolicy] = field(default_factory=dict)  # by SHA-256 of the key
@@ -81,7 +105,7 @@ class PolicyClient:
     def __init__(self, channel: grpc.aio.Channel, *, replica_id: str) -> None:
         self._stub = policy_pb2_grpc.PolicyServiceStub(channel)
         self._replica_id = replica_id
-        self._digest_of: dict[str, bytes] = {}
+        self._digests_of: dict[str, tuple[bytes, ...]] = {}
         self.policy = Policy()
         self.arrived = asyncio.Event()
 
@@ -115,6 +139,7 @@ class PolicyClient:
                 policy,
                 api_key_auth_enabled=settings.api_key_auth_enabled,
                 unauthenticated_client_networks=tuple(ip_network(c) for c in settings.unauthenticated_client_cidrs),
+                allowed_client_networks=tuple(ip_network(c) for c in settings.allowed_client_cidrs),
                 hide_quota_from_keys=settings.hide_upstream_quota_from_api_keys,
                 upstream_stream_transport=settings.upstream_stream_transport or "auto",
             )
@@ -135,21 +160,39 @@ class PolicyClient:
 
     def _keys(self, held: Mapping[bytes, KeyPolicy], message: pb.WatchResponse) -> Mapping[bytes, KeyPolicy]:
         if message.is_snapshot:
-            self._digest_of.clear()
+            self._digests_of.clear()
         keys = dict(held)
-        for gone in message.removed_api_key_ids:
-            keys.pop(self._digest_of.pop(gone, b""), None)
+        for api_key_id in (*message.removed_api_key_ids, *(key.api_key_id for key in message.api_keys)):
+            for digest in self._digests_of.pop(api_key_id, ()):  # a rotated key has another one
+                keys.pop(digest, None)
         for key in message.api_keys:
-            keys.pop(self._digest_of.pop(key.api_key_id, b""), None)  # a rotated key has another digest
-            self._digest_of[key.api_key_id] = key.key_digest
-            keys[key.key_digest] = KeyPolicy(
-                api_key_id=key.api_key_id,
-                name=key.name,
-                enabled=key.enabled,
-                expires_at=wire.read_instant(key.expires_at) if key.HasField("expires_at") else None,
-                allowed_models=frozenset(key.allowed_models),
-            )
+            by_digest = _keys_of(key)
+            self._digests_of[key.api_key_id] = tuple(by_digest)
+            keys |= by_digest
         return keys
+
+
+def _keys_of(message: pb.ApiKeyPolicy) -> dict[bytes, KeyPolicy]:
+    """A key by the digest of each secret that opens it."""
+    key = KeyPolicy(
+        api_key_id=message.api_key_id,
+        name=message.name,
+        enabled=message.enabled,
+        expires_at=wire.read_instant(message.expires_at) if message.HasField("expires_at") else NEVER,
+        allowed_models=frozenset(message.allowed_models),
+        enforced_model=message.enforced_model,
+        enforced_effort=message.enforced_reasoning_effort,
+        enforced_tier=message.enforced_service_tier,
+        allowed_efforts=frozenset(message.allowed_reasoning_efforts),
+        usage_sections=frozenset(message.usage_sections),
+        reached_limits=tuple(
+            ReachedLimit(x.unit, x.window, x.model, wire.read_instant(x.resets_at)) for x in message.reached_limits
+        ),
+    )
+    keys = {message.key_digest: key}
+    if message.previous_key_digest:
+        keys[message.previous_key_digest] = replace(key, replaced_at=wire.read_instant(message.previous_key_until))
+    return keys
 
 
 def _window(message: pb.PoolWindow) -> PoolWindow:

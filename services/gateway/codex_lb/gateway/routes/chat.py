@@ -15,7 +15,7 @@ from codex_lb.gateway.ingress.hang_up import hang_up_of
 from codex_lb.gateway.ingress.inline_images import FetchImages
 from codex_lb.gateway.leasing.policy import ListedModel
 from codex_lb.gateway.routes.gate import Gate, answer_headers
-from codex_lb.gateway.routes.reading import Asked, catalog_of, check_model, receive_request, turn_of
+from codex_lb.gateway.routes.reading import Asked, catalog_of, check_model, receive_request, terms_of, turn_of
 from codex_lb.gateway.routes.replies import reply_error
 from codex_lb.gateway.translate.chat_answer import AnswerHead
 from codex_lb.gateway.translate.chat_messages import Thought
@@ -62,13 +62,14 @@ class Chat:
             refuses_summary = without_summaries(admitted.policy.models)
             chat = chat_turn(received.plain, refuses_summary=refuses_summary, recall=mind.recall)
             catalog = catalog_of(admitted.policy.models)
-            wanted = native_turn(chat.body(), catalog)
+            terms = terms_of(admitted.key)
+            wanted = native_turn(chat.body(), catalog, terms)
             asked = Asked(wanted.model, wanted.reasoning_effort, wanted.service_tier, wanted.requested_model)
             check_model(asked.model, admitted)  # before anything is fetched for this caller
             images = await self._fetch_images(image_urls(wanted.body))
 
             def for_upstream(body: bytes) -> bytes:
-                return with_images(native_turn(body, catalog).body, images)
+                return with_images(native_turn(body, catalog, terms).body, images)
 
             turn = turn_of(received, admitted, asked, turn_id=turn_id, body=with_images(wanted.body, images))
             head = AnswerHead(f"chatcmpl-{turn_id}", int(received.started_at.timestamp()), chat.model)

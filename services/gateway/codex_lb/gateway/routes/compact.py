@@ -16,6 +16,7 @@ from codex_lb.gateway.routes.reading import (
     catalog_of,
     check_model,
     receive_request,
+    terms_of,
     turn_of,
     with_fetched_images,
 )
@@ -74,7 +75,7 @@ class Compact:
             scope, receive, self._clock, body_bytes_max=self._body_bytes_max, too_large_status=OVERSIZE_STATUS
         )
         read = native_turn if self._is_native else public_turn
-        wanted = read(received.plain, catalog_of(admitted.policy.models))
+        wanted = read(received.plain, catalog_of(admitted.policy.models), terms_of(admitted.key))
         asked = Asked(wanted.model, wanted.reasoning_effort, wanted.service_tier, wanted.requested_model)
         check_model(asked.model, admitted)
         body = await with_fetched_images(compaction_body(wanted.body), self._fetch_images)

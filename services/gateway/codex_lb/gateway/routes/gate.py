@@ -7,9 +7,10 @@ from ipaddress import IPv4Network, IPv6Network
 
 from starlette.types import Scope
 
-from codex_lb.gateway.errors import ControlUnavailableError
-from codex_lb.gateway.ingress.authenticate import authenticate
+from codex_lb.gateway.errors import ControlUnavailableError, TooManyFailuresError, WrongKeyError
+from codex_lb.gateway.ingress.authenticate import authenticate, check_address
 from codex_lb.gateway.ingress.client_ip import Caller, caller_of
+from codex_lb.gateway.ingress.failed_attempts import FailedAttempts
 from codex_lb.gateway.leasing.policy import KeyPolicy, Policy, PolicyClient
 from codex_lb.gateway.upstream.headers import VERSION, RawHeader
 from codex_lb.kit.clock import Clock
@@ -39,9 +40,12 @@ class Gate:
         self._clock = clock
         self._trust_headers = trust_headers
         self._trusted_proxies = trusted_proxies
+        self._failed = FailedAttempts()
 
     def admit(self, scope: Scope) -> Admitted:
-        """Raises UnauthenticatedError, or ControlUnavailableError before control was heard for the first time."""
+        """Raises ForbiddenAddressError, UnauthenticatedError or TooManyFailuresError; ControlUnavailableError before
+        control was heard for the first time.
+        """
         headers: list[RawHeader] = scope["headers"]
         client = scope.get("client")
         caller = caller_of(
@@ -54,7 +58,14 @@ class Gate:
         if not policy.is_known:
             # Whether keys are asked for is not known yet: neither a 401 nor a pass would be true.
             raise ControlUnavailableError("The gateway has not heard from control yet. Try again in a few seconds.")
-        key = authenticate(policy, caller, header(headers, b"authorization"), now=self._clock.now())
+        check_address(policy, caller)
+        try:
+            key = authenticate(policy, caller, header(headers, b"authorization"), now=self._clock.now())
+        except WrongKeyError as error:
+            wait_s = self._failed.failed(caller.client or caller.peer, now_s=self._clock.monotonic())
+            if wait_s > 0:
+                raise TooManyFailuresError(retry_after_s=wait_s) from error
+            raise
         return Admitted(caller, key, policy)
 
 

@@ -13,9 +13,10 @@ from codex_lb.gateway.continuity.classify import classify
 from codex_lb.gateway.errors import ForbiddenError
 from codex_lb.gateway.ingress.body import read_body, unpack
 from codex_lb.gateway.ingress.inline_images import FetchImages
-from codex_lb.gateway.leasing.policy import ListedModel
+from codex_lb.gateway.leasing.policy import KeyPolicy, ListedModel
 from codex_lb.gateway.routes.gate import Admitted, header
 from codex_lb.gateway.translate.image_parts import image_urls, with_images
+from codex_lb.gateway.translate.key_terms import FREE, KeyTerms
 from codex_lb.gateway.translate.members import UNREADABLE
 from codex_lb.gateway.translate.model_alias import Catalog
 from codex_lb.gateway.turn.context import TurnRequest
@@ -102,6 +103,13 @@ def turn_of(
         request_bytes=len(received.sent) if request_bytes is None else request_bytes,
         continuity=classify(received.headers, body if plain is None else plain),
     )
+
+
+def terms_of(key: KeyPolicy | None) -> KeyTerms:
+    """What the key says about requests."""
+    if key is None:
+        return FREE
+    return KeyTerms(key.enforced_model, key.enforced_effort, key.enforced_tier, key.allowed_efforts)
 
 
 def check_model(model: str, admitted: Admitted) -> None:

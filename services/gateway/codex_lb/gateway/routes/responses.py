@@ -15,6 +15,7 @@ from codex_lb.gateway.routes.reading import (
     catalog_of,
     check_model,
     receive_request,
+    terms_of,
     turn_of,
     with_fetched_images,
 )
@@ -93,7 +94,7 @@ class Responses:
         if not is_native:
             is_kept = is_to_be_kept(plain)
             plain, continues = recalled(plain, self._answers, admitted.key.api_key_id if admitted.key else "")
-        wanted = read(plain, catalog_of(admitted.policy.models))
+        wanted = read(plain, catalog_of(admitted.policy.models), terms_of(admitted.key))
         asked = Asked(wanted.model, wanted.reasoning_effort, wanted.service_tier, wanted.requested_model)
         check_model(asked.model, admitted)  # before anything is fetched for this caller
         body = await with_fetched_images(wanted.body, self._fetch_images)

@@ -25,7 +25,7 @@ from codex_lb.gateway.errors import (
 )
 from codex_lb.gateway.ingress.client_ip import LOCAL_HOSTS, host_name
 from codex_lb.gateway.routes.gate import Admitted, Gate, answer_headers, header
-from codex_lb.gateway.routes.reading import Asked, Received, catalog_of, turn_of
+from codex_lb.gateway.routes.reading import Asked, Received, catalog_of, terms_of, turn_of
 from codex_lb.gateway.sessions.session import Session
 from codex_lb.gateway.translate.frames import CREATE, Create, FrameHead, native_create, public_create, read_head
 from codex_lb.gateway.turn.context import TurnRequest
@@ -197,7 +197,7 @@ class Connection:
             raise DrainingError("Server is draining")
         admitted = endpoint.gate.admit(self._scope)  # again: a key may be revoked while its connection lives
         read = native_create if endpoint.dialect is Dialect.NATIVE else public_create
-        create = read(text, head, catalog_of(admitted.policy.models))
+        create = read(text, head, catalog_of(admitted.policy.models), terms_of(admitted.key))
         request = self._request(create, admitted, size=len(text))
         continues = bool(create.previous_response_id)
         if continues and not self._session.can_continue(create.previous_response_id):

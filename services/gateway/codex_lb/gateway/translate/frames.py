@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from codex_lb.gateway.errors import InvalidRequestError
+from codex_lb.gateway.translate.key_terms import FREE, KeyTerms
 from codex_lb.gateway.translate.model_alias import Catalog
 from codex_lb.gateway.translate.responses import ResponsesTurn, native_turn, public_turn
 
@@ -43,17 +44,17 @@ def read_head(frame: str) -> FrameHead:
         raise InvalidRequestError("The frame is not a JSON object with a type") from error
 
 
-def native_create(frame: str, head: FrameHead, catalog: Catalog) -> Create:
+def native_create(frame: str, head: FrameHead, catalog: Catalog, terms: KeyTerms = FREE) -> Create:
     """A frame of Codex: upstream understands it as it is, or nearly so."""
     data = frame.encode()
-    turn = native_turn(data, catalog, is_frame=True)
+    turn = native_turn(data, catalog, terms, is_frame=True)
     text = frame if turn.body is data else turn.body.decode()
     return Create(turn, text, http_body(turn.body, head), (head.previous_response_id or "").strip())
 
 
-def public_create(frame: str, head: FrameHead, catalog: Catalog) -> Create:
+def public_create(frame: str, head: FrameHead, catalog: Catalog, terms: KeyTerms = FREE) -> Create:
     """A frame of an SDK: its body is rewritten as a request's would be."""
-    turn = public_turn(frame.encode(), catalog)
+    turn = public_turn(frame.encode(), catalog, terms)
     text = frame_of(turn.body)
     return Create(turn, text, http_body(text.encode(), head), (head.previous_response_id or "").strip())
 

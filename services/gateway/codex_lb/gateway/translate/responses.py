@@ -13,6 +13,7 @@ import msgspec
 
 from codex_lb.gateway.errors import InvalidRequestError
 from codex_lb.gateway.translate.input_items import items_of_input, items_of_messages
+from codex_lb.gateway.translate.key_terms import FREE, KeyTerms
 from codex_lb.gateway.translate.members import FALSE, TRUE, Members, Word, is_given, is_list, read, word, written
 from codex_lb.gateway.translate.model_alias import Catalog, named, upstream_effort
 from codex_lb.gateway.translate.rewriting import each, members_of, same, with_members
@@ -97,16 +98,17 @@ class ResponsesTurn:
     service_tier: str
 
 
-def native_turn(body: bytes, catalog: Catalog, *, is_frame: bool = False) -> ResponsesTurn:
-    """A request of Codex, which by itself says what upstream takes. Raises InvalidRequestError naming the member.
+def native_turn(body: bytes, catalog: Catalog, terms: KeyTerms = FREE, *, is_frame: bool = False) -> ResponsesTurn:
+    """A request of Codex, which by itself says what upstream takes. Raises InvalidRequestError naming the member, and
+    ForbiddenError for what the key may not ask for.
 
     `is_frame`: it came over a socket, which streams by nature.
     """
     members = read(body, Members)
-    return _turn(body, members, members, catalog, is_frame=is_frame)
+    return _turn(body, members, members, catalog, terms, is_frame=is_frame)
 
 
-def public_turn(body: bytes, catalog: Catalog) -> ResponsesTurn:
+def public_turn(body: bytes, catalog: Catalog, terms: KeyTerms = FREE) -> ResponsesTurn:
     """A request in the public dialect, checked and put into upstream's words. Raises InvalidRequestError likewise."""
     members = read(body, Members)
     sent = _with_own_names(members)
@@ -122,19 +124,19 @@ def public_turn(body: bytes, catalog: Catalog) -> ResponsesTurn:
         check_text(sent["text"])
     if "tools" in sent:
         check_tools(sent["tools"])
-    return _turn(body, members, sent, catalog)
+    return _turn(body, members, sent, catalog, terms)
 
 
 def _turn(
-    body: bytes, members: Members, prepared: Members, catalog: Catalog, *, is_frame: bool = False
+    body: bytes, members: Members, prepared: Members, catalog: Catalog, terms: KeyTerms, *, is_frame: bool = False
 ) -> ResponsesTurn:
     """What both dialects have in common: members that upstream refuses, or calls otherwise."""
     asked = _read(prepared)
     asked_effort = (asked.reasoning.effort or "") if asked.reasoning else ""
     asked_tier = asked.service_tier or ""
-    alias = named(asked.model, catalog)
-    effort = upstream_effort(alias.effort or asked_effort, catalog.get(alias.model, ()))
-    tier = asked_tier or alias.service_tier
+    alias = named(terms.model or asked.model, catalog)
+    effort = upstream_effort(terms.effort_for(alias.effort or asked_effort), catalog.get(alias.model, ()))
+    tier = terms.tier_for(asked_tier or alias.service_tier)
     tier = UPSTREAM_TIER.get(tier, tier)
     _check_truncation(prepared.get("truncation", NULL))
     sent = {name: raw for name, raw in prepared.items() if name not in NOT_FOR_UPSTREAM}
@@ -142,7 +144,9 @@ def _turn(
         sent["model"] = written(alias.model)
     if effort != asked_effort:
         sent["reasoning"] = written({**_inner(sent, "reasoning"), "effort": effort})
-    if tier != asked_tier:
+    if asked_tier and not tier:
+        del sent["service_tier"]
+    elif tier != asked_tier:
         sent["service_tier"] = written(tier)
     if asked.previous_response_id is not None:
         _place_previous(sent, asked.previous_response_id)

@@ -168,6 +168,9 @@ class ApiKeyPolicy(_message.Message):
     ENFORCED_SERVICE_TIER_FIELD_NUMBER: _builtins.int
     ALLOWED_REASONING_EFFORTS_FIELD_NUMBER: _builtins.int
     REACHED_LIMITS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_KEY_DIGEST_FIELD_NUMBER: _builtins.int
+    PREVIOUS_KEY_UNTIL_FIELD_NUMBER: _builtins.int
+    USAGE_SECTIONS_FIELD_NUMBER: _builtins.int
     api_key_id: _builtins.str
     """The key's id."""
     key_digest: _builtins.bytes
@@ -182,6 +185,8 @@ class ApiKeyPolicy(_message.Message):
     """Effort that replaces what is asked for, empty for none."""
     enforced_service_tier: _builtins.str
     """Tier that replaces what is asked for, empty for none."""
+    previous_key_digest: _builtins.bytes
+    """SHA-256 of the key before the last rotation; empty when it no longer works."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it stops working, if ever."""
@@ -198,6 +203,14 @@ class ApiKeyPolicy(_message.Message):
     def reached_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReachedLimit]:
         """Limits that are used up right now."""
 
+    @_builtins.property
+    def previous_key_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when that one works."""
+
+    @_builtins.property
+    def usage_sections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What /v1/usage shows its holder of the pool: "upstream_limits", "account_pool_usage"."""
+
     def __init__(
         self,
         *,
@@ -212,10 +225,13 @@ class ApiKeyPolicy(_message.Message):
         enforced_service_tier: _builtins.str = ...,
         allowed_reasoning_efforts: _abc.Iterable[_builtins.str] | None = ...,
         reached_limits: _abc.Iterable[Global___ReachedLimit] | None = ...,
+        previous_key_digest: _builtins.bytes = ...,
+        previous_key_until: _timestamp_pb2.Timestamp | None = ...,
+        usage_sections: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "previous_key_until", b"previous_key_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "allowed_reasoning_efforts", b"allowed_reasoning_efforts", "api_key_id", b"api_key_id", "enabled", b"enabled", "enforced_model", b"enforced_model", "enforced_reasoning_effort", b"enforced_reasoning_effort", "enforced_service_tier", b"enforced_service_tier", "expires_at", b"expires_at", "key_digest", b"key_digest", "name", b"name", "reached_limits", b"reached_limits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "allowed_reasoning_efforts", b"allowed_reasoning_efforts", "api_key_id", b"api_key_id", "enabled", b"enabled", "enforced_model", b"enforced_model", "enforced_reasoning_effort", b"enforced_reasoning_effort", "enforced_service_tier", b"enforced_service_tier", "expires_at", b"expires_at", "key_digest", b"key_digest", "name", b"name", "previous_key_digest", b"previous_key_digest", "previous_key_until", b"previous_key_until", "reached_limits", b"reached_limits", "usage_sections", b"usage_sections"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

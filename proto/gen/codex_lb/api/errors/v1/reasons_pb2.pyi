@@ -78,6 +78,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What is to be done at once is never done here. Example: CODEX_LB_USAGE_REFRESH_ENABLED is false."""
     ERROR_REASON_REQUEST_NOT_FOUND: _ErrorReason.ValueType  # 26
     """The request log has no such line. Example: it is older than the retention."""
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 27
+    """The named API key does not exist. Example: "apiKeys/key_9" after it was deleted."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names what happened; the gRPC status says how a caller should react."""
@@ -136,4 +138,6 @@ ERROR_REASON_REFRESH_SWITCHED_OFF: ErrorReason.ValueType  # 25
 """What is to be done at once is never done here. Example: CODEX_LB_USAGE_REFRESH_ENABLED is false."""
 ERROR_REASON_REQUEST_NOT_FOUND: ErrorReason.ValueType  # 26
 """The request log has no such line. Example: it is older than the retention."""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 27
+"""The named API key does not exist. Example: "apiKeys/key_9" after it was deleted."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,51 @@
+"""Shows API keys as they stand now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from codex_lb.control.domain.api_key import ApiKey
+from codex_lb.control.domain.ids import ApiKeyId
+from codex_lb.control.errors import StoreUnavailableError
+from codex_lb.control.usecases.key_book import KeyBook
+from codex_lb.control.usecases.pages import Page, page_of
+from codex_lb.control.usecases.ports import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyView:
+    """A key with all that people ask about it."""
+
+    key: ApiKey
+    last_used_at: datetime | None
+
+
+class ViewApiKeys:
+    """The verbs get and list. While the database is away nobody knows when keys were last used; the rest is in memory."""
+
+    def __init__(self, book: KeyBook, store: Store) -> None:
+        self._book = book
+        self._store = store
+
+    async def one(self, api_key_id: ApiKeyId) -> ApiKeyView:
+        """Raises ApiKeyNotFoundError."""
+        return await self.view(self._book.key(api_key_id))
+
+    async def page(self, *, size: int, token: str) -> Page[ApiKeyView]:
+        """Keys behind the page token's, oldest first. Raises InvalidPageTokenError."""
+        last_used = await self._last_used()
+        views = (ApiKeyView(key, last_used.get(key.api_key_id)) for key in self._book.all())
+        return page_of(views, lambda v: (v.key.created_at, v.key.api_key_id), size=size, token=token)
+
+    async def view(self, key: ApiKey) -> ApiKeyView:
+        """A key as people see it."""
+        return ApiKeyView(key, (await self._last_used()).get(key.api_key_id))
+
+    async def _last_used(self) -> Mapping[ApiKeyId, datetime]:
+        with suppress(StoreUnavailableError):
+            async with self._store.begin(writing=False) as unit:
+                return await unit.api_keys.last_used()
+        return {}
