@@ -82,6 +82,23 @@ async def test_a_gateway_learns_whether_it_was_known(leases: Leases, clock: Fake
     assert not await leases.renew(ONE, now=clock.now())
 
 
+async def test_a_gateway_that_lapsed_is_unknown_still_when_its_waiting_turn_was_granted_a_slot(
+    leases: Leases, clock: FakeClock
+) -> None:
+    await leases.renew(ONE, now=clock.now())
+    await leases.take(lease("runs on"), ONE, slots=2)
+    clock.advance(11)
+    await leases.lapse(now=clock.now())
+    await leases.take(lease("waited", granted_at=clock.now()), ONE, slots=2)
+
+    was_known = await leases.renew(ONE, now=clock.now())
+    await leases.reconcile(ONE, [lease("runs on"), lease("waited")])
+
+    assert not was_known
+    assert (leases.in_use(A), leases.held_by(ONE)) == (2, 2)
+    assert await leases.renew(ONE, now=clock.now())
+
+
 async def test_an_announcement_restores_what_was_lost_whatever_the_slots(leases: Leases) -> None:
     freed = await leases.reconcile(ONE, [lease("1"), lease("2")])
 

@@ -119,6 +119,23 @@ async def test_a_gateway_heard_again_after_it_was_given_up_must_attach_anew(
         assert control.leases.held() == 1
 
 
+async def test_a_gateway_given_up_must_attach_anew_though_its_waiting_turn_got_a_slot_of_those_it_lost(
+    control: Control, peers: Peers, clock: FakeClock
+) -> None:
+    await peers.import_(auth_file("ann"))
+
+    async with peers.attach() as gateway:
+        running = [await gateway.acquire(), await gateway.acquire()]
+        waiting = await gateway.ask(wait_max_s=LONG_S)
+        clock.advance(10)
+        await gateway.until(lambda: waiting in gateway.granted)
+        await gateway.heartbeat(clock.now())
+        await gateway.end()
+    announced = [held(granted, granted_at=NOON) for granted in [*running, gateway.granted[waiting]]]
+    async with peers.attach(held=announced):
+        await eventually(peers.status, lambda _: control.leases.held() == 3)
+
+
 async def test_a_turn_waits_for_the_slot_that_another_gateway_frees(peers: Peers) -> None:
     await peers.import_(auth_file("ann"))
 

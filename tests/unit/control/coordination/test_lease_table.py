@@ -50,13 +50,15 @@ class LeaseTable(RuleBasedStateMachine):
         self.held: dict[LeaseId, Held] = {}
         self.ended: list[Lease] = []
         self.alive_until: dict[ReplicaId, datetime] = {}
+        self.heard: set[ReplicaId] = set()  # since they last lapsed; a grant alone does not make them known
         self.epoch = 0
 
     @rule(owner=owners)
     def heartbeat(self, owner: ReplicaId) -> None:
         was_known = at_once(self.table.renew(owner, now=self.now))
 
-        assert was_known == (owner in self.alive_until)
+        assert was_known == (owner in self.heard)
+        self.heard.add(owner)
         self.alive_until[owner] = self.now + timedelta(seconds=TTL_S)
 
     @rule(owner=owners, account=accounts)
@@ -114,6 +116,7 @@ class LeaseTable(RuleBasedStateMachine):
             self.ended.append(self.held.pop(one.lease_id).lease)
         for owner in silent:
             del self.alive_until[owner]
+            self.heard.discard(owner)
 
     @invariant()
     def counts_agree(self) -> None:

@@ -17,6 +17,7 @@ class Holder:
     """A gateway and what it holds."""
 
     alive_until: datetime
+    is_known: bool = False  # was heard since it last lapsed; a grant alone does not make it so
     leases: dict[LeaseId, Lease] = field(default_factory=dict)
     creating: set[LeaseId] = field(default_factory=set)  # those that upstream has not begun to answer
 
@@ -112,10 +113,10 @@ class MemoryLeases:
         """A gateway was heard."""
         holder = self._holders.get(owner)
         if holder is None:
-            self._holders[owner] = Holder(alive_until=now + self._ttl)
-            return False
+            holder = self._holders[owner] = Holder(alive_until=now + self._ttl)
         holder.alive_until = now + self._ttl
-        return True
+        was_known, holder.is_known = holder.is_known, True
+        return was_known
 
     async def lapse(self, *, now: datetime) -> list[Lease]:
         """Removes what silent gateways held."""

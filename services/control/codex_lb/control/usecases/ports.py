@@ -428,7 +428,11 @@ class Leases(Protocol):
         ...
 
     async def renew(self, owner: ReplicaId, *, now: datetime) -> bool:
-        """A gateway was heard: its leases live for another TTL. False when it was unknown, so that none is held."""
+        """A gateway was heard: its leases live for another TTL. False when it was not heard since it last lapsed.
+
+        Then it must announce what it holds. A turn of its own that was waiting may have been granted a slot meanwhile:
+        that grant is held, and makes the gateway no better known.
+        """
         ...
 
     async def lapse(self, *, now: datetime) -> list[Lease]:
