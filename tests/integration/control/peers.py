@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,6 @@ from datetime import datetime
 from itertools import count
 from typing import TypeVar
 
-import anyio
 import grpc
 
 from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb
@@ -131,14 +131,14 @@ class Watch:
 
     async def next(self) -> policy_pb2.WatchResponse:
         """The next message."""
-        with anyio.fail_after(WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             message = await self.call.read()
         assert isinstance(message, policy_pb2.WatchResponse), "the stream ended"
         return message
 
     async def end(self) -> None:
         """Listens until control ends the stream."""
-        with anyio.fail_after(WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             while isinstance(await self.call.read(), policy_pb2.WatchResponse):
                 pass
 
@@ -208,7 +208,7 @@ class Gateway:
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Listens until it is so."""
-        with anyio.fail_after(WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             while not is_so():
                 message = await self.call.read()
                 assert isinstance(message, pb.AttachResponse), "the stream ended"
@@ -216,7 +216,7 @@ class Gateway:
 
     async def end(self) -> None:
         """Listens until control ends the stream."""
-        with anyio.fail_after(WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             while isinstance(message := await self.call.read(), pb.AttachResponse):
                 self._hear(message)
 
@@ -269,9 +269,10 @@ async def refused(call: Awaitable[object]) -> RpcFailure:
     raise AssertionError("the call succeeded")
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], is_so: Callable[[T], bool]) -> T:
+async def eventually(ask: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], *, within_s: float = WITHIN_S) -> T:
     """Asks until the answer is so; each answer takes a round trip, so nothing needs to sleep."""
-    with anyio.fail_after(WITHIN_S):
+    # Not anyio's: gRPC cancels a call in a way in which anyio does not know its own cancellation again.
+    async with asyncio.timeout(within_s):
         while not is_so(answer := await ask()):
             pass
     return answer

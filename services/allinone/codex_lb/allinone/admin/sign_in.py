@@ -99,8 +99,8 @@ async def wait(admin: Admin, flow: pb.Flow, *, is_pasting: bool, must_paste: boo
         watching.cancel()
         pasting.cancel()
         if not has_ended:
-            with anyio.move_on_after(CANCEL_WITHIN_S, shield=True), suppress(grpc.aio.AioRpcError):
-                await admin.sign_ins.CancelFlow(pb.CancelFlowRequest(name=flow.name))
+            with anyio.CancelScope(shield=True), suppress(grpc.aio.AioRpcError):
+                await admin.sign_ins.CancelFlow(pb.CancelFlowRequest(name=flow.name), timeout=CANCEL_WITHIN_S)
 
 
 async def watched(admin: Admin, name: str) -> pb.Flow:
