@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -62,16 +62,14 @@ class Subject:
 @asynccontextmanager
 async def start_upstream() -> AsyncIterator[str]:
     """The upstream, on the core that is not measured; its address."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.upstream", stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
-    )
+    process = started([sys.executable, "-m", "bench.upstream"], Path.cwd())
     assert process.stdout is not None
     try:
         pin(process.pid, OTHER_CORE)
-        yield f"http://127.0.0.1:{int(await process.stdout.readline())}"
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
     finally:
         process.kill()
-        await process.wait()
+        process.wait()
 
 
 @asynccontextmanager
@@ -147,7 +145,7 @@ async def fill(system: System, accounts: int) -> None:
 @asynccontextmanager
 async def running(command: list[str], folder: Path, port: int) -> AsyncIterator[int]:
     """A server while it answers on a port, pinned; its process."""
-    process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdin=asyncio.subprocess.DEVNULL)
+    process = started(command, folder)
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
 
@@ -163,4 +161,9 @@ async def running(command: list[str], folder: Path, port: int) -> AsyncIterator[
         yield process.pid
     finally:
         process.kill()
-        await process.wait()
+        process.wait()
+
+
+def started(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """A process. Not by way of the event loop: uvloop forks, which gRPC's threads do not survive."""
+    return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)

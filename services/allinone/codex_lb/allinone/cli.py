@@ -87,8 +87,12 @@ def serve(
         int | None, typer.Option(help="Port clients connect to.", show_default="2455", min=0, max=65535)
     ] = None,
     data_dir: DataDir = None,
+    gateways: Annotated[
+        int | None,
+        typer.Option(help="Gateway processes on the port, for several cores.", show_default="1", min=1, max=64),
+    ] = None,
 ) -> None:
-    """Serve everything from this one process: the gateway, control and the usage-worker."""
+    """Serve everything from this one program: the gateway, control and the usage-worker."""
     from functools import partial
 
     from codex_lb.allinone import embedded
@@ -98,10 +102,23 @@ def serve(
     from codex_lb.allinone.terminal import console
     from codex_lb.kit.settings import load
 
-    given = {"host": host, "port": port, "data_dir": data_dir}
+    given = {"host": host, "port": port, "data_dir": data_dir, "gateways": gateways}
     settings = load(AllInOneSettings).model_copy(update={k: v for k, v in given.items() if v is not None})
     voice = Voice(console(), admin_command=admin_command(settings.data_dir.expanduser().absolute()))
     run_until_stopped(settings, partial(embedded.serve, settings, voice=voice))
+
+
+@app.command(hidden=True)
+def gateway_beside(fd: int, data_dir: Path) -> None:
+    """One of several gateways of `serve --gateways`, which starts it."""
+    from functools import partial
+
+    from codex_lb.allinone.beside import serve_beside
+    from codex_lb.allinone.process import run_until_stopped
+    from codex_lb.allinone.settings import ProcessSettings
+    from codex_lb.kit.settings import load
+
+    run_until_stopped(load(ProcessSettings), partial(serve_beside, fd, data_dir))
 
 
 @app.command()

@@ -33,6 +33,12 @@ class AllInOneSettings(ProcessSettings):
         default="127.0.0.1", min_length=1, description="Address clients connect to; 0.0.0.0 for all of this machine's."
     )
     port: int = Field(default=2455, ge=0, le=65535, description="Port clients connect to.")
+    gateways: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Gateways on that port: one in the program's own process, or several, each in one of its own.",
+    )
 
     @model_validator(mode="before")
     @classmethod

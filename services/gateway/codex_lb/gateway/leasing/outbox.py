@@ -73,6 +73,8 @@ class Outbox:
         recalled: list[Entry] = []
         try:
             bundle = pb.AttachRequest.FromString(path.read_bytes())
+        except FileNotFoundError:
+            return []  # another gateway of the same folder has it and was done with it sooner
         except (OSError, DecodeError):
             log.exception("a file of settlements cannot be read and is left where it is", path=str(path))
             return []
