@@ -67,7 +67,7 @@ async def test_what_is_not_the_accounts_fault_is_told_and_not_held_against_it(pe
     answer = await probed(peers, account, failure=failure)
 
     assert answer.outcome == pb.PROBE_OUTCOME_UNDECIDED
-    assert answer.summary == "It says nothing about the account: probing: no answer within 30 s."
+    assert answer.summary == "Probing: no answer within 30 s. That says nothing about the account."
     assert answer.account.status == pb.ACCOUNT_STATUS_ACTIVE
 
 

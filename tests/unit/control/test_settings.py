@@ -75,6 +75,24 @@ def test_defaults_are_the_promised_ones() -> None:
     assert (settings.control_listen, settings.http_address) == (("127.0.0.1:2456",), ("127.0.0.1", 2457))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CODEX_LB_USAGE_REFRESH_INTERVAL_SECONDS", "inf"),
+        ("CODEX_LB_MODEL_REGISTRY_REFRESH_INTERVAL_SECONDS", "1e9"),
+        ("CODEX_LB_TOKEN_REFRESH_INTERVAL_DAYS", "1e12"),
+        ("CODEX_LB_TOKEN_REFRESH_GAP_SECONDS", "3600"),
+    ],
+)
+def test_a_period_that_can_only_be_a_mistake_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=name):
+        load(ControlSettings)
+
+
 def test_a_database_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODEX_LB_DATABASE_URL", "postgresql+asyncpg://user:hunter2@db/codex_lb")
 

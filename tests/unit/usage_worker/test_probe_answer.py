@@ -44,6 +44,17 @@ def test_a_stream_that_ends_early_served_nobody() -> None:
     assert read(200, CREATED).code == "stream_incomplete"
 
 
+def test_a_model_that_upstream_does_not_offer_is_named_as_the_reason() -> None:
+    body = b'{"detail": "The \'x\' model is not supported when using Codex with a ChatGPT account."}'
+
+    probed = read(400, body)
+
+    assert (probed.code, probed.message) == (
+        "model_not_supported",
+        "probing: upstream does not offer the account this model",
+    )
+
+
 @pytest.mark.parametrize(
     ("resets", "expected"),
     [

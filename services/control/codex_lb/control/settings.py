@@ -83,18 +83,21 @@ class ControlSettings(ServiceSettings):
 
     usage_refresh_enabled: bool = Field(default=True, description="Whether the usage of accounts is fetched.")
     usage_refresh_interval_seconds: float = Field(
-        default=60.0, ge=1, description="How often each account's usage is fetched; accounts are spread over it."
+        default=60.0,
+        ge=1,
+        le=86_400,
+        description="How often each account's usage is fetched; accounts are spread over it.",
     )
     model_registry_enabled: bool = Field(default=True, description="Whether the models of each plan are listed.")
     model_registry_refresh_interval_seconds: float = Field(
-        default=300.0, ge=1, description="How often the models of a plan are listed."
+        default=300.0, ge=1, le=604_800, description="How often the models of a plan are listed."
     )
 
     token_refresh_interval_days: float = Field(
-        default=8.0, gt=0, description="How old a login's tokens grow before they are rotated, used or not."
+        default=8.0, gt=0, le=365, description="How old a login's tokens grow before they are rotated, used or not."
     )
     token_refresh_at_once_max: int = Field(default=4, ge=1, description="How many rotations run at once.")
-    token_refresh_gap_seconds: float = Field(default=0.25, ge=0, description="How far apart rotations start.")
+    token_refresh_gap_seconds: float = Field(default=0.25, ge=0, le=60, description="How far apart rotations start.")
 
     request_log_retention_days: float = Field(
         default=30.0,

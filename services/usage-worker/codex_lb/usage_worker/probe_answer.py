@@ -13,6 +13,7 @@ from codex_lb.usage_worker import faults
 from codex_lb.usage_worker.work import Probed
 
 BROKEN_OFF = "stream_incomplete"
+NOT_OFFERED = b"is not supported when using codex"  # the only thing upstream says then
 UNNAMED = "upstream_error"
 RESETS_WITHIN = timedelta(days=366)  # a reset farther away is no instant but a mistake
 SERVED = frozenset({"response.completed", "response.done", "response.incomplete"})
@@ -40,11 +41,14 @@ def parse_probe(status: int, body: bytes, *, when: str, now: datetime) -> Probed
 
 def _refused(status: int, body: bytes, *, when: str, now: datetime) -> Probed:
     failure = faults.upstream_refusal(status, body, when=when)
+    code, message = failure.code, failure.message
+    if NOT_OFFERED in body.lower():
+        code, message = "model_not_supported", f"{when}: upstream does not offer the account this model"
     return Probed(
         is_served=False,
         status=status,
-        code=failure.code,
-        message=failure.message,
+        code=code,
+        message=message,
         resets_at=_resets_at(faults.mapping_of(body), now),
     )
 

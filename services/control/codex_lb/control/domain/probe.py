@@ -134,6 +134,6 @@ def summary_of(report: ProbeReport) -> str:
         case ProbeOutcome.CLOSED:
             return f"Upstream closed the account ({report.code})."
         case ProbeOutcome.UNDECIDED:
-            return f"It says nothing about the account: {report.message}."
+            return f"{report.message[:1].upper()}{report.message[1:]}. That says nothing about the account."
         case _:
             assert_never(outcome)
