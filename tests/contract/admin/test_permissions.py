@@ -15,6 +15,7 @@ from codex_lb.api.control.v1 import policy_pb2
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.affinities import AffinityRpc
+from codex_lb.control.admin.alerts import AlertRpc
 from codex_lb.control.admin.api_keys import ApiKeyRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
@@ -29,6 +30,7 @@ FACES = {
     "AccountService": AccountRpc,
     "AffinityService": AffinityRpc,
     "ApiKeyService": ApiKeyRpc,
+    "AlertService": AlertRpc,
     "KeyService": KeyRpc,
     "OAuthService": OAuthRpc,
     "ReportService": ReportRpc,

@@ -12,7 +12,7 @@ from codex_lb.usage_worker.settings import WorkerSettings
 from codex_lb.usage_worker.usage import usage_url
 from codex_lb.usage_worker.work import TicketKind
 
-ALWAYS = {TicketKind.ROTATION, TicketKind.PROBE}
+ALWAYS = {TicketKind.ROTATION, TicketKind.PROBE, TicketKind.ALERT}
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, n
         ({"usage_refresh_enabled": False, "model_registry_enabled": False}, ALWAYS),
     ],
 )
-def test_what_is_switched_off_is_not_claimed_and_rotation_and_probes_cannot_be(
+def test_what_is_switched_off_is_not_claimed_and_rotations_probes_and_alerts_cannot_be(
     off: dict[str, bool], kinds: set[TicketKind]
 ) -> None:
     settings = WorkerSettings(**off)  # type: ignore[arg-type] # booleans, for boolean fields

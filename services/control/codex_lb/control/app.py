@@ -91,6 +91,7 @@ async def keep_going(
         tasks.start_soon(watch.run)
         tasks.start_soon(admin_side.flow_keeper.run, timing.tick_s)
         tasks.start_soon(admin_side.rotate_keys.run)
+        tasks.start_soon(admin_side.watch_alerts.run, timing.alert_period_s)
         tasks.start_soon(admin_side.drop_old_turns.run, timing.retention_period_s)
         try:
             yield watch

@@ -15,6 +15,10 @@ class AccountStateConflictError(ControlError):
     """The account cannot take this step from where it stands."""
 
 
+class AlertTargetNotFoundError(ControlError):
+    """No alert target has that id."""
+
+
 class RequestNotFoundError(ControlError):
     """The request log has no such line."""
 

@@ -16,6 +16,7 @@ from codex_lb.kit.http_server import HttpServer
 from codex_lb.kit.ids import new_id
 from codex_lb.kit.rpc_channel import open_channel
 from codex_lb.kit.service import Service, Stop
+from codex_lb.usage_worker.alerts import AlertSender
 from codex_lb.usage_worker.loop import DRAIN_WITHIN_S, RUNNING_MAX, Loop
 from codex_lb.usage_worker.models import ModelLister
 from codex_lb.usage_worker.probe import Prober
@@ -67,6 +68,7 @@ async def open_worker(
                 timeout_s=settings.token_refresh_timeout_seconds,
             ),
             Prober(http, clock, upstream_base_url=settings.upstream_base_url),
+            AlertSender(http),
             clock,
             kinds=kinds_wanted(settings),
             drain_within_s=drain_within_s,
@@ -110,11 +112,12 @@ def open_http() -> httpx.AsyncClient:
 
 def kinds_wanted(settings: WorkerSettings) -> tuple[TicketKind, ...]:
     """What this worker asks control for. Rotation cannot be switched off: without it every login ends. Probes are
-    sent only when an operator asks.
+    sent only when an operator asks, alerts only where an operator set up to whom.
     """
     wanted = {
         TicketKind.ROTATION: True,
         TicketKind.PROBE: True,
+        TicketKind.ALERT: True,
         TicketKind.USAGE: settings.usage_refresh_enabled,
         TicketKind.MODELS: settings.model_registry_enabled,
     }

@@ -55,6 +55,17 @@ def grant_refusal(status: int, body: bytes, *, when: str) -> Failure:
     return Failure(code, status, f"{when}: the issuer answered HTTP {status} ({code})", is_transient=not is_final)
 
 
+def alert_refusal(status: int, *, when: str) -> Failure:
+    """What an answer that is not a success means for an alert; what it says is nobody's business here."""
+    is_transient = status in RETRIED_STATUSES or status >= 500
+    return Failure(f"http_{status}", status, f"{when}: HTTP {status} was answered", is_transient=is_transient)
+
+
+def unusable_address(*, when: str) -> Failure:
+    """The address is none that can be posted to."""
+    return Failure("unusable_address", 0, f"{when}: the address cannot be used", is_transient=False)
+
+
 def timed_out(*, when: str, after_s: float) -> Failure:
     """No whole answer in time."""
     return Failure(TIMED_OUT, 0, f"{when}: no answer within {after_s:g} s", is_transient=True)

@@ -17,6 +17,7 @@ from codex_lb.kit.backoff import Backoff
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.service import Stop, first_of
 from codex_lb.usage_worker import faults
+from codex_lb.usage_worker.alerts import AlertSender
 from codex_lb.usage_worker.models import ModelLister
 from codex_lb.usage_worker.probe import Prober
 from codex_lb.usage_worker.stagger import is_too_late, wait_before_claim, wait_before_start
@@ -46,6 +47,7 @@ class Loop:
         models: ModelLister,
         tokens: TokenIssuer,
         prober: Prober,
+        alerts: AlertSender,
         clock: Clock,
         *,
         kinds: Collection[TicketKind],
@@ -58,6 +60,7 @@ class Loop:
         self._models = models
         self._tokens = tokens
         self._prober = prober
+        self._alerts = alerts
         self._clock = clock
         self._kinds = kinds
         self._drain_within_s = drain_within_s
@@ -72,6 +75,7 @@ class Loop:
             TicketKind.MODELS: models.timeout_s + REPORT_WITHIN_S,
             TicketKind.ROTATION: tokens.timeout_s + REPORT_WITHIN_S,
             TicketKind.PROBE: prober.timeout_s + REPORT_WITHIN_S,
+            TicketKind.ALERT: alerts.timeout_s + REPORT_WITHIN_S,
         }
 
     def trouble(self) -> str | None:
@@ -159,6 +163,8 @@ class Loop:
                 return await self._tokens.rotate(ticket.credential.refresh_token)
             case TicketKind.PROBE:
                 return await self._prober.probe(ticket.credential, ticket.model)
+            case TicketKind.ALERT:
+                return await self._alerts.send(ticket.post)
             case _:
                 assert_never(ticket.kind)
 

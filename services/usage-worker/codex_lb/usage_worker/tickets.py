@@ -23,10 +23,12 @@ from codex_lb.usage_worker.work import (
     Failure,
     Found,
     ModelsFound,
+    Post,
     Probed,
     Ticket,
     TicketKind,
     TokensRotated,
+    Told,
     UsageFound,
     Window,
 )
@@ -109,6 +111,8 @@ class Tickets:
                 )
             case Probed() as probed:
                 request.probe.CopyFrom(_probed(probed, generation))
+            case Told(status=status):
+                request.alert.CopyFrom(wire.AlertResult(status=status))
             case Failure() as failure:
                 request.failure.CopyFrom(_failure(failure, generation))
             case _:
@@ -121,6 +125,7 @@ KIND_TO_WIRE = {
     TicketKind.MODELS: wire.TICKET_KIND_MODELS,
     TicketKind.ROTATION: wire.TICKET_KIND_ROTATION,
     TicketKind.PROBE: wire.TICKET_KIND_PROBE,
+    TicketKind.ALERT: wire.TICKET_KIND_ALERT,
 }
 KIND_FROM_WIRE = {number: kind for kind, number in KIND_TO_WIRE.items()}
 
@@ -168,7 +173,12 @@ def _known(tickets: Sequence[wire.Ticket], *, asked_at: float, now: float) -> It
             starts_at=now + ticket.start_after.ToMicroseconds() / 1_000_000,
             lapses_at=asked_at + ticket.ttl.ToMicroseconds() / 1_000_000,
             model=ticket.model,
+            post=_post(ticket.post) if ticket.HasField("post") else None,
         )
+
+
+def _post(post: wire.AlertPost) -> Post:
+    return Post(post.url, dict(post.headers), post.body)
 
 
 def _usage(usage: UsageFound, generation: int) -> wire.UsageResult:

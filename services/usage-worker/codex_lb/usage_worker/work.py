@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +15,7 @@ class TicketKind(StrEnum):
     MODELS = "models"
     ROTATION = "rotation"
     PROBE = "probe"
+    ALERT = "alert"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,15 @@ class Credential:
     refresh_token: str = field(repr=False)  # empty unless the ticket is a rotation
     chatgpt_account_id: str  # value of upstream's header; empty when there is none to send
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A request that tells somebody of an alert. Its URL may hold a token and stays out of its repr."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,7 @@ class Ticket:
     starts_at: float  # when control would like the work to begin
     lapses_at: float  # when control may give it away; never later than control's own idea of it
     model: str = ""  # which to ask; only in probes
+    post: Post | None = None  # what to send; only in alerts
 
 
 class WindowKind(StrEnum):
@@ -118,6 +130,13 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """An alert was taken."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why there is no result."""
 
@@ -127,7 +146,7 @@ class Failure:
     is_transient: bool  # trying again later may help
 
 
-Result = UsageFound | ModelsFound | TokensRotated | Probed | Failure
+Result = UsageFound | ModelsFound | TokensRotated | Probed | Told | Failure
 
 
 @dataclass(frozen=True, slots=True)

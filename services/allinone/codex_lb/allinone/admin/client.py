@@ -15,6 +15,7 @@ from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb2
 from codex_lb.api.admin.v1 import api_key_service_pb2 as api_keys_pb2
 from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
 from codex_lb.api.admin.v1.affinity_service_pb2_grpc import AffinityServiceStub
+from codex_lb.api.admin.v1.alert_service_pb2_grpc import AlertServiceStub
 from codex_lb.api.admin.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from codex_lb.api.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import OAuthServiceStub
@@ -78,6 +79,7 @@ class Admin:
         self.sign_ins = OAuthServiceStub(channel)
         self.keys = KeyServiceStub(channel)
         self.request_log = RequestLogServiceStub(channel)
+        self.alerts = AlertServiceStub(channel)
         self.reports = ReportServiceStub(channel)
         self.settings = SettingsServiceStub(channel)
         self.affinities = AffinityServiceStub(channel)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from codex_lb.allinone.admin.affinity_commands import affinities
+from codex_lb.allinone.admin.alert_commands import alerts
 from codex_lb.allinone.admin.api_key_commands import api_keys
 from codex_lb.allinone.admin.ledger_commands import report, requests, trends
 from codex_lb.allinone.admin.where import Where
@@ -24,6 +25,7 @@ admin.add_typer(keys, name="keys")
 admin.add_typer(settings, name="settings")
 admin.add_typer(affinities, name="affinities")
 admin.add_typer(requests, name="requests")
+admin.add_typer(alerts, name="alerts")
 admin.command()(report)
 admin.command()(trends)
 admin.add_typer(api_keys, name="api-keys")

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from codex_lb.api.admin.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from codex_lb.api.admin.v1.affinity_service_pb2_grpc import add_AffinityServiceServicer_to_server
+from codex_lb.api.admin.v1.alert_service_pb2_grpc import add_AlertServiceServicer_to_server
 from codex_lb.api.admin.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from codex_lb.api.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
@@ -21,6 +22,7 @@ from codex_lb.api.admin.v1.settings_service_pb2_grpc import add_SettingsServiceS
 from codex_lb.api.admin.v1.system_service_pb2_grpc import add_SystemServiceServicer_to_server
 from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.affinities import AffinityRpc
+from codex_lb.control.admin.alerts import AlertRpc
 from codex_lb.control.admin.api_keys import ApiKeyRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
@@ -48,6 +50,7 @@ from codex_lb.control.usecases.import_accounts import ImportAccounts
 from codex_lb.control.usecases.keep_api_keys import KeepApiKeys
 from codex_lb.control.usecases.operate_account import OperateAccount
 from codex_lb.control.usecases.probe_now import ProbeNow
+from codex_lb.control.usecases.raise_alerts import AlertTargets, ViewAlerts, WatchAlerts
 from codex_lb.control.usecases.refresh_now import RefreshNow
 from codex_lb.control.usecases.rotate_keys import RotateKeys
 from codex_lb.control.usecases.start_flow import StartFlow
@@ -72,6 +75,7 @@ class AdminSide:
     flow_keeper: FlowKeeper
     rotate_keys: RotateKeys
     drop_old_turns: DropOldTurns
+    watch_alerts: WatchAlerts
 
 
 @asynccontextmanager
@@ -88,6 +92,7 @@ async def open_admin_side(
     affinities = ManageAffinities(state.continuities, clock)
     accounts = make_accounts(state, worker_side, import_, affinities, clock)
     system = make_system(state, gateway_side, worker_side, settings, clock)
+    targets = AlertTargets(state.store, state.vault, state.deliveries, clock, new_id=new_id)
     keys = KeyRing(settings.key_file, state.vault)
     rotate = RotateKeys(state.pool, state.store, state.vault, keys, clock, retired_after_s=timing.key_retired_after_s)
     async with open_sign_in(state, import_, settings, clock) as (oauth, flow_keeper):
@@ -100,9 +105,11 @@ async def open_admin_side(
             partial(add_SettingsServiceServicer_to_server, SettingsRpc(state.book, state.store)),
             partial(add_AffinityServiceServicer_to_server, AffinityRpc(affinities)),
             partial(add_RequestLogServiceServicer_to_server, RequestLogRpc(ViewLog(state.store))),
+            partial(add_AlertServiceServicer_to_server, AlertRpc(targets, ViewAlerts(state.store))),
             partial(add_ReportServiceServicer_to_server, ReportRpc(ViewReports(state.store, clock))),
         )
-        yield AdminSide(faces, flow_keeper, rotate, make_retention(state, settings, clock))
+        retention = make_retention(state, settings, clock)
+        yield AdminSide(faces, flow_keeper, rotate, retention, WatchAlerts(state.pool, state.store, targets, clock))
 
 
 def make_retention(state: State, settings: ControlSettings, clock: Clock) -> DropOldTurns:

@@ -18,6 +18,7 @@ from codex_lb.control.settings import ControlSettings
 from codex_lb.control.store.batch_writer import open_ledger
 from codex_lb.control.store.database import Database, DatabaseOptions, open_database
 from codex_lb.control.store.price_file import load_prices
+from codex_lb.control.usecases.alert_deliveries import AlertDeliveries
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.key_book import KeyBook
 from codex_lb.control.usecases.live_settings import SettingsBook
@@ -51,6 +52,7 @@ class State:
     gateways: Gateways
     ledger: Ledger
     prices: Prices
+    deliveries: AlertDeliveries
 
 
 @asynccontextmanager
@@ -72,6 +74,8 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
         await recall_anchors(store, continuities, clock)
         tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=timing.ticket_ttl_s)
         probes = Probes(clock)
+        deliveries = AlertDeliveries(store, vault, clock)
+        await deliveries.load()
         gateways = Gateways(clock)
         async with open_ledger(store) as ledger:
             yield State(
@@ -89,6 +93,7 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
                 gateways=gateways,
                 ledger=ledger,
                 prices=prices,
+                deliveries=deliveries,
             )
 
 

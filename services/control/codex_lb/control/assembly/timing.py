@@ -19,6 +19,7 @@ class Timing:
     reannounce_grace_s: float = 3.0
     ticket_ttl_s: float = TICKET_TTL_S
     tick_s: float = 1.0  # how often lapsed leases are looked for and the pool's state is told
+    alert_period_s: float = 10.0  # how often it is looked for what is worth an alert
     retention_period_s: float = 3600.0  # how often lines past their retention are looked for
     key_retired_after_s: float = RETIRED_AFTER_S
 

@@ -50,12 +50,21 @@ async def make_worker_side(state: State, settings: ControlSettings, clock: Clock
         pace=Pace(settings.token_refresh_at_once_max, settings.token_refresh_gap_seconds),
     )
     await rotations.load()
-    claim = ClaimTickets(pool, tickets, rotations, state.probes, clock, periods=periods)
+    claim = ClaimTickets(pool, tickets, rotations, state.probes, state.deliveries, clock, periods=periods)
     take_rotation = TakeRotation(
         pool, rotations, tickets, store, ledger, state.vault, feed, clock, read_expiry=access_expiry
     )
     report = ReportTicket(
-        pool, tickets, store, ledger, feed, clock, periods=periods, take_rotation=take_rotation, probes=state.probes
+        pool,
+        tickets,
+        store,
+        ledger,
+        feed,
+        clock,
+        periods=periods,
+        take_rotation=take_rotation,
+        probes=state.probes,
+        deliveries=state.deliveries,
     )
     return WorkerSide(periods, rotations, claim, RefreshRpc(claim, report))
 

@@ -26,6 +26,7 @@ class TicketKind(StrEnum):
     MODELS = "models"
     ROTATION = "rotation"
     PROBE = "probe"
+    ALERT = "alert"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ REASONS: Mapping[type[errors.ControlError], reasons.ErrorReason.ValueType] = {
     errors.AccountNotFoundError: reasons.ERROR_REASON_ACCOUNT_NOT_FOUND,
     errors.AccountStateConflictError: reasons.ERROR_REASON_ACCOUNT_STATE_CONFLICT,
     errors.ApiKeyNotFoundError: reasons.ERROR_REASON_API_KEY_NOT_FOUND,
+    errors.AlertTargetNotFoundError: reasons.ERROR_REASON_ALERT_TARGET_NOT_FOUND,
     errors.CredentialUnreadableError: reasons.ERROR_REASON_CREDENTIAL_UNREADABLE,
     errors.EntriesRefusedError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.FlowChangedError: reasons.ERROR_REASON_ETAG_MISMATCH,

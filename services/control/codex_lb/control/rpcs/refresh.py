@@ -10,6 +10,7 @@ import grpc.aio
 
 from codex_lb.api.worker.v1 import refresh_pb2 as pb
 from codex_lb.api.worker.v1 import refresh_pb2_grpc
+from codex_lb.control.domain.alert_form import Post
 from codex_lb.control.domain.ids import TicketId, WorkerId
 from codex_lb.control.domain.probe import ProbeReport
 from codex_lb.control.domain.refresh import (
@@ -25,7 +26,7 @@ from codex_lb.control.errors import InvalidReportError
 from codex_lb.control.rpcs.failures import told_as_failures
 from codex_lb.control.rpcs.instants import instant, read_seconds, wire_instant, wire_seconds
 from codex_lb.control.usecases.claim_tickets import ClaimedTicket, ClaimTickets
-from codex_lb.control.usecases.report_ticket import ModelsReport, ReportTicket, TicketResult
+from codex_lb.control.usecases.report_ticket import AlertReport, ModelsReport, ReportTicket, TicketResult
 
 TICKETS_MAX = 1000  # per claim, whatever a worker asks for
 LABEL_CHARS_MAX = 200
@@ -36,6 +37,7 @@ KIND = {
     pb.TICKET_KIND_MODELS: TicketKind.MODELS,
     pb.TICKET_KIND_ROTATION: TicketKind.ROTATION,
     pb.TICKET_KIND_PROBE: TicketKind.PROBE,
+    pb.TICKET_KIND_ALERT: TicketKind.ALERT,
 }
 KIND_WIRE = {kind: number for number, kind in KIND.items()}
 
@@ -99,7 +101,13 @@ def ticket(claimed: ClaimedTicket) -> pb.Ticket:
             generation=claimed.credential.generation,
         ),
         model=claimed.model,
+        post=alert_post(claimed.post) if claimed.post is not None else None,
     )
+
+
+def alert_post(post: Post) -> pb.AlertPost:
+    """What tells somebody."""
+    return pb.AlertPost(url=post.url, headers=post.headers, body=post.body)
 
 
 def result(request: pb.ReportTicketRequest) -> TicketResult:
@@ -115,8 +123,10 @@ def result(request: pb.ReportTicketRequest) -> TicketResult:
             return rotation(request.rotation)
         case "probe":
             return probe(request.probe)
+        case "alert":
+            return AlertReport(request.alert.status)
         case _:
-            raise InvalidReportError("result: one of usage, models, rotation, probe and failure must be set.")
+            raise InvalidReportError("result: one of usage, models, rotation, probe, alert and failure must be set.")
 
 
 def rotation(message: pb.RotationResult) -> RotationReport:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from codex_lb.control.errors import StoreUnavailableError
 from codex_lb.control.store.news import Sieve
 from codex_lb.control.store.repositories.accounts import SqlAccounts
+from codex_lb.control.store.repositories.alerts import SqlAlerts
 from codex_lb.control.store.repositories.api_keys import SqlApiKeys
 from codex_lb.control.store.repositories.catalogs import SqlCatalogs
 from codex_lb.control.store.repositories.evidence import EvidenceLog
@@ -25,6 +26,7 @@ from codex_lb.control.store.repositories.settings import SqlSettings
 from codex_lb.control.store.repositories.terms import SqlTerms
 from codex_lb.control.store.repositories.turns import SqlTurns
 from codex_lb.control.store.transaction import Transaction
+from codex_lb.control.usecases.alert_ports import Alerts
 from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 from codex_lb.control.usecases.ports import (
     Accounts,
@@ -53,6 +55,7 @@ class SqlUnitOfWork:
         self.turns: Turns = SqlTurns(self._transaction, rollups)
         self.request_log: RequestLog = SqlRequestLog(self._transaction)
         self.rollups: Rollups = SqlReports(self._transaction)
+        self.alerts: Alerts = SqlAlerts(self._transaction)
         self.catalogs: Catalogs = SqlCatalogs(self._transaction)
         self.terms: Terms = SqlTerms(self._transaction)
         self.fingerprints: Fingerprints = SqlFingerprints(self._transaction)

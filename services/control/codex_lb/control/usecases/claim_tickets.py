@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from codex_lb.control.domain.alert_form import Post
 from codex_lb.control.domain.ids import AccountId, WorkerId
 from codex_lb.control.domain.refresh import (
     CLAIM_AGAIN_S_MIN,
@@ -24,6 +25,7 @@ from codex_lb.control.domain.refresh import (
     tasks_of,
 )
 from codex_lb.control.errors import CredentialUnreadableError
+from codex_lb.control.usecases.alert_deliveries import AlertDeliveries
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Tickets
 from codex_lb.control.usecases.probes import Probes
@@ -57,6 +59,7 @@ class ClaimedTicket:
     start_after_s: float
     ttl_s: float
     model: str = ""  # that a probe asks
+    post: Post | None = None  # that an alert is
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,21 @@ class ClaimTickets:
     """The verb."""
 
     def __init__(
-        self, pool: Pool, tickets: Tickets, rotations: Rotations, probes: Probes, clock: Clock, *, periods: Periods
+        self,
+        pool: Pool,
+        tickets: Tickets,
+        rotations: Rotations,
+        probes: Probes,
+        deliveries: AlertDeliveries,
+        clock: Clock,
+        *,
+        periods: Periods,
     ) -> None:
         self._pool = pool
         self._tickets = tickets
         self._rotations = rotations
         self._probes = probes
+        self._deliveries = deliveries
         self._clock = clock
         self._periods = periods
         self.worker_seen_at: datetime | None = None
@@ -105,7 +117,7 @@ class ClaimTickets:
         ]
 
     async def _plan(self, accounts: Collection[Refreshable], now: datetime) -> None:
-        due = {**self._rotations.due(), **self._probes.due()}
+        due = {**self._rotations.due(), **self._probes.due(), **self._deliveries.due()}
         for task in tasks_of(accounts):
             period_s = self._periods.of(task.kind)
             if period_s is not None:
@@ -148,6 +160,8 @@ class ClaimTickets:
     async def _claim(
         self, task: Task, worker_id: WorkerId, accounts: list[Refreshable], now: datetime
     ) -> ClaimedTicket | None:
+        if task.kind is TicketKind.ALERT:
+            return await self._claim_alert(task, worker_id, now)
         period_s = PROBED_AGAIN_S if task.kind is TicketKind.PROBE else self._periods.of(task.kind)
         if period_s is None:
             return None
@@ -170,4 +184,19 @@ class ClaimTickets:
             start_after_s=max(0.0, (ticket.due_at - now).total_seconds()),
             ttl_s=(ticket.expires_at - now).total_seconds(),
             model=self._probes.take(ticket.account_id) if task.kind is TicketKind.PROBE else "",
+        )
+
+    async def _claim_alert(self, task: Task, worker_id: WorkerId, now: datetime) -> ClaimedTicket | None:
+        post = self._deliveries.post(task.subject)
+        if post is None:
+            return None
+        ticket = await self._tickets.claim(task, worker_id, account_id=AccountId(""), now=now)
+        if ticket is None:
+            return None
+        return ClaimedTicket(
+            ticket=ticket,
+            credential=TicketCredential("", "", 0),
+            start_after_s=max(0.0, (ticket.due_at - now).total_seconds()),
+            ttl_s=(ticket.expires_at - now).total_seconds(),
+            post=post,
         )

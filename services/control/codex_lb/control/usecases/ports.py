@@ -17,6 +17,7 @@ from codex_lb.control.domain.ids import AccountId, ApiKeyId, FlowId, LeaseId, Re
 from codex_lb.control.domain.lease import Anchor, Lease, Settlement, TurnReport
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome
+from codex_lb.control.usecases.alert_ports import Alerts
 from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 
 
@@ -328,6 +329,7 @@ class UnitOfWork(Protocol):
     turns: Turns
     request_log: RequestLog
     rollups: Rollups
+    alerts: Alerts
     catalogs: Catalogs
     terms: Terms
     fingerprints: Fingerprints

@@ -27,6 +27,7 @@ from codex_lb.control.domain.refresh import (
     next_due,
 )
 from codex_lb.control.errors import InvalidReportError
+from codex_lb.control.usecases.alert_deliveries import AlertDeliveries, Sent
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Ledger, Store, Tickets
@@ -44,7 +45,14 @@ class ModelsReport:
     models: tuple[tuple[str, bytes], ...]
 
 
-TicketResult: TypeAlias = UsageReport | ModelsReport | RotationReport | ProbeReport | TicketFailure
+@dataclass(frozen=True, slots=True)
+class AlertReport:
+    """What an alert ticket found: whoever was told took it."""
+
+    status: int
+
+
+TicketResult: TypeAlias = UsageReport | ModelsReport | RotationReport | ProbeReport | AlertReport | TicketFailure
 
 
 class ReportTicket:
@@ -62,6 +70,7 @@ class ReportTicket:
         periods: Periods,
         take_rotation: TakeRotation,
         probes: Probes,
+        deliveries: AlertDeliveries,
     ) -> None:
         self._pool = pool
         self._tickets = tickets
@@ -72,6 +81,7 @@ class ReportTicket:
         self._periods = periods
         self._take_rotation = take_rotation
         self._probes = probes
+        self._deliveries = deliveries
         self._downgrades: dict[AccountId, int] = {}  # seen once: under which generation
 
     async def __call__(self, ticket_id: TicketId, *, epoch: int, age_s: float, result: TicketResult) -> None:
@@ -85,6 +95,9 @@ class ReportTicket:
         if ticket.task.kind is TicketKind.PROBE:
             await self._take_probe(ticket, result, observed_at)
             return
+        if ticket.task.kind is TicketKind.ALERT:
+            await self._take_alert(ticket, result)
+            return
         match result:
             case UsageReport():
                 await self._take_usage(ticket.account_id, result, observed_at)
@@ -92,8 +105,8 @@ class ReportTicket:
                 await self._take_models(ticket, models, observed_at)
             case TicketFailure():
                 await self._take_failure(ticket, result, observed_at)
-            case ProbeReport():
-                raise InvalidReportError("result: only a probe ticket ends with probe.")
+            case ProbeReport() | AlertReport():
+                raise InvalidReportError("result: it is not of this kind of ticket.")
             case _:
                 assert_never(result)
         period_s = self._periods.of(ticket.task.kind)
@@ -171,6 +184,17 @@ class ReportTicket:
         self._feed.refresh_pool()
         if outcome is probing.ProbeOutcome.SERVED:
             await self._tickets.hurry(Task(TicketKind.USAGE, account_id), now=now)  # how full it is shows soon
+
+    async def _take_alert(self, ticket: Ticket, result: TicketResult) -> None:
+        match result:
+            case AlertReport(status=status):
+                sent = Sent(status)
+            case TicketFailure():
+                sent = Sent(result.status, result.message or result.code, is_final=not result.is_transient)
+            case _:
+                raise InvalidReportError("result: an alert ticket ends with alert or failure.")
+        next_try_at = await self._deliveries.end(ticket.task.subject, sent)
+        await self._tickets.end(ticket, next_due_at=next_try_at or self._clock.now())
 
     async def _learn(self, account_id: AccountId, evidence: Sequence[Evidence]) -> None:
         known = [(account_id, one) for one in evidence if self._pool.observe(account_id, one)]

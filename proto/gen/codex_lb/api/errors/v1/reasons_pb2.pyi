@@ -80,6 +80,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The request log has no such line. Example: it is older than the retention."""
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 27
     """The named API key does not exist. Example: "apiKeys/key_9" after it was deleted."""
+    ERROR_REASON_ALERT_TARGET_NOT_FOUND: _ErrorReason.ValueType  # 28
+    """No alert target has that name. Example: somebody deleted it meanwhile."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names what happened; the gRPC status says how a caller should react."""
@@ -140,4 +142,6 @@ ERROR_REASON_REQUEST_NOT_FOUND: ErrorReason.ValueType  # 26
 """The request log has no such line. Example: it is older than the retention."""
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 27
 """The named API key does not exist. Example: "apiKeys/key_9" after it was deleted."""
+ERROR_REASON_ALERT_TARGET_NOT_FOUND: ErrorReason.ValueType  # 28
+"""No alert target has that name. Example: somebody deleted it meanwhile."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -26,43 +26,51 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$codex_lb/api/worker/v1/refresh.proto\x12\x16\x63odex_lb.api.worker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x13\x43laimTicketsRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x31\n\x05kinds\x18\x02 \x03(\x0e\x32\".codex_lb.api.worker.v1.TicketKind\x12\x13\n\x0btickets_max\x18\x03 \x01(\r\"y\n\x14\x43laimTicketsResponse\x12/\n\x07tickets\x18\x01 \x03(\x0b\x32\x1e.codex_lb.api.worker.v1.Ticket\x12\x30\n\rnext_claim_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc5\x02\n\x06Ticket\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\".codex_lb.api.worker.v1.TicketKind\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bstart_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\ncredential\x18\x08 \x01(\x0b\x32(.codex_lb.api.worker.v1.TicketCredential\x12\r\n\x05model\x18\t \x01(\t\"o\n\x10TicketCredential\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x1a\n\x12\x63hatgpt_account_id\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\"\xc7\x03\n\x13ReportTicketRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x11\n\tticket_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12/\n\x0bobserved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x05usage\x18\x06 \x01(\x0b\x32#.codex_lb.api.worker.v1.UsageResultH\x00\x12\x36\n\x06models\x18\x07 \x01(\x0b\x32$.codex_lb.api.worker.v1.ModelsResultH\x00\x12:\n\x08rotation\x18\x08 \x01(\x0b\x32&.codex_lb.api.worker.v1.RotationResultH\x00\x12\x38\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32%.codex_lb.api.worker.v1.TicketFailureH\x00\x12\x34\n\x05probe\x18\n \x01(\x0b\x32#.codex_lb.api.worker.v1.ProbeResultH\x00\x42\x08\n\x06result\"\x16\n\x14ReportTicketResponse\"\xb4\x02\n\x0bUsageResult\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\x34\n\x07windows\x18\x02 \x03(\x0b\x32#.codex_lb.api.worker.v1.UsageWindow\x12\x42\n\x11\x61\x64\x64itional_quotas\x18\x03 \x03(\x0b\x32\'.codex_lb.api.worker.v1.AdditionalQuota\x12\x13\n\x0bhas_credits\x18\x04 \x01(\x08\x12\x19\n\x11\x63redits_unlimited\x18\x05 \x01(\x08\x12\x17\n\x0f\x63redits_balance\x18\x06 \x01(\t\x12\x14\n\x0cworkspace_id\x18\x07 \x01(\t\x12\x1f\n\x17reset_credits_available\x18\x08 \x01(\r\x12\x1d\n\x15\x63redential_generation\x18\t \x01(\x04\"\x8d\x01\n\x0bUsageWindow\x12\x0e\n\x06window\x18\x01 \x01(\t\x12\x14\n\x0cused_percent\x18\x02 \x01(\x01\x12)\n\x06length\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\tresets_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x0f\x41\x64\x64itionalQuota\x12\x12\n\nlimit_name\x18\x01 \x01(\t\x12\x17\n\x0fmetered_feature\x18\x02 \x01(\t\x12\x34\n\x07windows\x18\x03 \x03(\x0b\x32#.codex_lb.api.worker.v1.UsageWindow\"C\n\x0cModelsResult\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.codex_lb.api.worker.v1.ListedModel\"/\n\x0bListedModel\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x12\n\nentry_json\x18\x02 \x01(\x0c\"O\n\x0eRotationResult\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x10\n\x08id_token\x18\x03 \x01(\t\"\xc3\x01\n\x0bProbeResult\x12\x0e\n\x06served\x18\x01 \x01(\x08\x12\x0e\n\x06status\x18\x02 \x01(\r\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12-\n\tresets_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x04took\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15\x63redential_generation\x18\x07 \x01(\x04\"s\n\rTicketFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\r\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x14\n\x0cis_transient\x18\x04 \x01(\x08\x12\x1d\n\x15\x63redential_generation\x18\x05 \x01(\x04*\xbb\x01\n\nTicketKind\x12\x1b\n\x17TICKET_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11TICKET_KIND_USAGE\x10\x01\x12\x16\n\x12TICKET_KIND_MODELS\x10\x02\x12\x18\n\x14TICKET_KIND_ROTATION\x10\x03\x12\x15\n\x11TICKET_KIND_PROBE\x10\x04\x12\x15\n\x11TICKET_KIND_ALERT\x10\x05\x12\x19\n\x15TICKET_KIND_RETENTION\x10\x06\x32\xe6\x01\n\x0eRefreshService\x12i\n\x0c\x43laimTickets\x12+.codex_lb.api.worker.v1.ClaimTicketsRequest\x1a,.codex_lb.api.worker.v1.ClaimTicketsResponse\x12i\n\x0cReportTicket\x12+.codex_lb.api.worker.v1.ReportTicketRequest\x1a,.codex_lb.api.worker.v1.ReportTicketResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$codex_lb/api/worker/v1/refresh.proto\x12\x16\x63odex_lb.api.worker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x13\x43laimTicketsRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x31\n\x05kinds\x18\x02 \x03(\x0e\x32\".codex_lb.api.worker.v1.TicketKind\x12\x13\n\x0btickets_max\x18\x03 \x01(\r\"y\n\x14\x43laimTicketsResponse\x12/\n\x07tickets\x18\x01 \x03(\x0b\x32\x1e.codex_lb.api.worker.v1.Ticket\x12\x30\n\rnext_claim_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf6\x02\n\x06Ticket\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\".codex_lb.api.worker.v1.TicketKind\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bstart_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\ncredential\x18\x08 \x01(\x0b\x32(.codex_lb.api.worker.v1.TicketCredential\x12\r\n\x05model\x18\t \x01(\t\x12/\n\x04post\x18\n \x01(\x0b\x32!.codex_lb.api.worker.v1.AlertPost\"\x97\x01\n\tAlertPost\x12\x0b\n\x03url\x18\x01 \x01(\t\x12?\n\x07headers\x18\x02 \x03(\x0b\x32..codex_lb.api.worker.v1.AlertPost.HeadersEntry\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1d\n\x0b\x41lertResult\x12\x0e\n\x06status\x18\x01 \x01(\r\"o\n\x10TicketCredential\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x1a\n\x12\x63hatgpt_account_id\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\"\xfd\x03\n\x13ReportTicketRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x11\n\tticket_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12/\n\x0bobserved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x05usage\x18\x06 \x01(\x0b\x32#.codex_lb.api.worker.v1.UsageResultH\x00\x12\x36\n\x06models\x18\x07 \x01(\x0b\x32$.codex_lb.api.worker.v1.ModelsResultH\x00\x12:\n\x08rotation\x18\x08 \x01(\x0b\x32&.codex_lb.api.worker.v1.RotationResultH\x00\x12\x38\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32%.codex_lb.api.worker.v1.TicketFailureH\x00\x12\x34\n\x05probe\x18\n \x01(\x0b\x32#.codex_lb.api.worker.v1.ProbeResultH\x00\x12\x34\n\x05\x61lert\x18\x0b \x01(\x0b\x32#.codex_lb.api.worker.v1.AlertResultH\x00\x42\x08\n\x06result\"\x16\n\x14ReportTicketResponse\"\xb4\x02\n\x0bUsageResult\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\x34\n\x07windows\x18\x02 \x03(\x0b\x32#.codex_lb.api.worker.v1.UsageWindow\x12\x42\n\x11\x61\x64\x64itional_quotas\x18\x03 \x03(\x0b\x32\'.codex_lb.api.worker.v1.AdditionalQuota\x12\x13\n\x0bhas_credits\x18\x04 \x01(\x08\x12\x19\n\x11\x63redits_unlimited\x18\x05 \x01(\x08\x12\x17\n\x0f\x63redits_balance\x18\x06 \x01(\t\x12\x14\n\x0cworkspace_id\x18\x07 \x01(\t\x12\x1f\n\x17reset_credits_available\x18\x08 \x01(\r\x12\x1d\n\x15\x63redential_generation\x18\t \x01(\x04\"\x8d\x01\n\x0bUsageWindow\x12\x0e\n\x06window\x18\x01 \x01(\t\x12\x14\n\x0cused_percent\x18\x02 \x01(\x01\x12)\n\x06length\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\tresets_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x0f\x41\x64\x64itionalQuota\x12\x12\n\nlimit_name\x18\x01 \x01(\t\x12\x17\n\x0fmetered_feature\x18\x02 \x01(\t\x12\x34\n\x07windows\x18\x03 \x03(\x0b\x32#.codex_lb.api.worker.v1.UsageWindow\"C\n\x0cModelsResult\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.codex_lb.api.worker.v1.ListedModel\"/\n\x0bListedModel\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x12\n\nentry_json\x18\x02 \x01(\x0c\"O\n\x0eRotationResult\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x10\n\x08id_token\x18\x03 \x01(\t\"\xc3\x01\n\x0bProbeResult\x12\x0e\n\x06served\x18\x01 \x01(\x08\x12\x0e\n\x06status\x18\x02 \x01(\r\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12-\n\tresets_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x04took\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15\x63redential_generation\x18\x07 \x01(\x04\"s\n\rTicketFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\r\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x14\n\x0cis_transient\x18\x04 \x01(\x08\x12\x1d\n\x15\x63redential_generation\x18\x05 \x01(\x04*\xbb\x01\n\nTicketKind\x12\x1b\n\x17TICKET_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11TICKET_KIND_USAGE\x10\x01\x12\x16\n\x12TICKET_KIND_MODELS\x10\x02\x12\x18\n\x14TICKET_KIND_ROTATION\x10\x03\x12\x15\n\x11TICKET_KIND_PROBE\x10\x04\x12\x15\n\x11TICKET_KIND_ALERT\x10\x05\x12\x19\n\x15TICKET_KIND_RETENTION\x10\x06\x32\xe6\x01\n\x0eRefreshService\x12i\n\x0c\x43laimTickets\x12+.codex_lb.api.worker.v1.ClaimTicketsRequest\x1a,.codex_lb.api.worker.v1.ClaimTicketsResponse\x12i\n\x0cReportTicket\x12+.codex_lb.api.worker.v1.ReportTicketRequest\x1a,.codex_lb.api.worker.v1.ReportTicketResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'codex_lb.api.worker.v1.refresh_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TICKETKIND']._serialized_start=2377
-  _globals['_TICKETKIND']._serialized_end=2564
+  _globals['_ALERTPOST_HEADERSENTRY']._loaded_options = None
+  _globals['_ALERTPOST_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_TICKETKIND']._serialized_start=2665
+  _globals['_TICKETKIND']._serialized_end=2852
   _globals['_CLAIMTICKETSREQUEST']._serialized_start=129
   _globals['_CLAIMTICKETSREQUEST']._serialized_end=241
   _globals['_CLAIMTICKETSRESPONSE']._serialized_start=243
   _globals['_CLAIMTICKETSRESPONSE']._serialized_end=364
   _globals['_TICKET']._serialized_start=367
-  _globals['_TICKET']._serialized_end=692
-  _globals['_TICKETCREDENTIAL']._serialized_start=694
-  _globals['_TICKETCREDENTIAL']._serialized_end=805
-  _globals['_REPORTTICKETREQUEST']._serialized_start=808
-  _globals['_REPORTTICKETREQUEST']._serialized_end=1263
-  _globals['_REPORTTICKETRESPONSE']._serialized_start=1265
-  _globals['_REPORTTICKETRESPONSE']._serialized_end=1287
-  _globals['_USAGERESULT']._serialized_start=1290
-  _globals['_USAGERESULT']._serialized_end=1598
-  _globals['_USAGEWINDOW']._serialized_start=1601
-  _globals['_USAGEWINDOW']._serialized_end=1742
-  _globals['_ADDITIONALQUOTA']._serialized_start=1744
-  _globals['_ADDITIONALQUOTA']._serialized_end=1860
-  _globals['_MODELSRESULT']._serialized_start=1862
-  _globals['_MODELSRESULT']._serialized_end=1929
-  _globals['_LISTEDMODEL']._serialized_start=1931
-  _globals['_LISTEDMODEL']._serialized_end=1978
-  _globals['_ROTATIONRESULT']._serialized_start=1980
-  _globals['_ROTATIONRESULT']._serialized_end=2059
-  _globals['_PROBERESULT']._serialized_start=2062
-  _globals['_PROBERESULT']._serialized_end=2257
-  _globals['_TICKETFAILURE']._serialized_start=2259
-  _globals['_TICKETFAILURE']._serialized_end=2374
-  _globals['_REFRESHSERVICE']._serialized_start=2567
-  _globals['_REFRESHSERVICE']._serialized_end=2797
+  _globals['_TICKET']._serialized_end=741
+  _globals['_ALERTPOST']._serialized_start=744
+  _globals['_ALERTPOST']._serialized_end=895
+  _globals['_ALERTPOST_HEADERSENTRY']._serialized_start=849
+  _globals['_ALERTPOST_HEADERSENTRY']._serialized_end=895
+  _globals['_ALERTRESULT']._serialized_start=897
+  _globals['_ALERTRESULT']._serialized_end=926
+  _globals['_TICKETCREDENTIAL']._serialized_start=928
+  _globals['_TICKETCREDENTIAL']._serialized_end=1039
+  _globals['_REPORTTICKETREQUEST']._serialized_start=1042
+  _globals['_REPORTTICKETREQUEST']._serialized_end=1551
+  _globals['_REPORTTICKETRESPONSE']._serialized_start=1553
+  _globals['_REPORTTICKETRESPONSE']._serialized_end=1575
+  _globals['_USAGERESULT']._serialized_start=1578
+  _globals['_USAGERESULT']._serialized_end=1886
+  _globals['_USAGEWINDOW']._serialized_start=1889
+  _globals['_USAGEWINDOW']._serialized_end=2030
+  _globals['_ADDITIONALQUOTA']._serialized_start=2032
+  _globals['_ADDITIONALQUOTA']._serialized_end=2148
+  _globals['_MODELSRESULT']._serialized_start=2150
+  _globals['_MODELSRESULT']._serialized_end=2217
+  _globals['_LISTEDMODEL']._serialized_start=2219
+  _globals['_LISTEDMODEL']._serialized_end=2266
+  _globals['_ROTATIONRESULT']._serialized_start=2268
+  _globals['_ROTATIONRESULT']._serialized_end=2347
+  _globals['_PROBERESULT']._serialized_start=2350
+  _globals['_PROBERESULT']._serialized_end=2545
+  _globals['_TICKETFAILURE']._serialized_start=2547
+  _globals['_TICKETFAILURE']._serialized_end=2662
+  _globals['_REFRESHSERVICE']._serialized_start=2855
+  _globals['_REFRESHSERVICE']._serialized_end=3085
 # @@protoc_insertion_point(module_scope)

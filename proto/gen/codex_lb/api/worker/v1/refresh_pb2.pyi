@@ -138,6 +138,7 @@ class Ticket(_message.Message):
     START_AFTER_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    POST_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.str
     """Id of the ticket."""
     epoch: _builtins.int
@@ -164,6 +165,10 @@ class Ticket(_message.Message):
     def credential(self) -> Global___TicketCredential:
         """What is needed to speak as the account."""
 
+    @_builtins.property
+    def post(self) -> Global___AlertPost:
+        """What to send; only in alert tickets."""
+
     def __init__(
         self,
         *,
@@ -176,14 +181,89 @@ class Ticket(_message.Message):
         start_after: _duration_pb2.Duration | None = ...,
         credential: Global___TicketCredential | None = ...,
         model: _builtins.str = ...,
+        post: Global___AlertPost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "expires_at", b"expires_at", "start_after", b"start_after", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "expires_at", b"expires_at", "post", b"post", "start_after", b"start_after", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "credential", b"credential", "epoch", b"epoch", "expires_at", b"expires_at", "kind", b"kind", "model", b"model", "start_after", b"start_after", "ticket_id", b"ticket_id", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "credential", b"credential", "epoch", b"epoch", "expires_at", b"expires_at", "kind", b"kind", "model", b"model", "post", b"post", "start_after", b"start_after", "ticket_id", b"ticket_id", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ticket: _TypeAlias = Ticket  # noqa: Y015
+
+@_typing.final
+class AlertPost(_message.Message):
+    """AlertPost is a request that tells somebody; its URL may hold a token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    URL_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Where to. Redirects are not followed."""
+    body: _builtins.bytes
+    """What to send."""
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers to send with it."""
+
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "headers", b"headers", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlertPost: _TypeAlias = AlertPost  # noqa: Y015
+
+@_typing.final
+class AlertResult(_message.Message):
+    """AlertResult says that an alert was taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    status: _builtins.int
+    """HTTP status that was answered, from 200 to 299."""
+    def __init__(
+        self,
+        *,
+        status: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlertResult: _TypeAlias = AlertResult  # noqa: Y015
 
 @_typing.final
 class TicketCredential(_message.Message):
@@ -235,6 +315,7 @@ class ReportTicketRequest(_message.Message):
     ROTATION_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
+    ALERT_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Worker that held it."""
     ticket_id: _builtins.str
@@ -269,6 +350,10 @@ class ReportTicketRequest(_message.Message):
     def probe(self) -> Global___ProbeResult:
         """Of a probe ticket."""
 
+    @_builtins.property
+    def alert(self) -> Global___AlertResult:
+        """Of an alert ticket."""
+
     def __init__(
         self,
         *,
@@ -282,12 +367,13 @@ class ReportTicketRequest(_message.Message):
         rotation: Global___RotationResult | None = ...,
         failure: Global___TicketFailure | None = ...,
         probe: Global___ProbeResult | None = ...,
+        alert: Global___AlertResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "failure", b"failure", "models", b"models", "observed_at", b"observed_at", "probe", b"probe", "result", b"result", "rotation", b"rotation", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "alert", b"alert", "failure", b"failure", "models", b"models", "observed_at", b"observed_at", "probe", b"probe", "result", b"result", "rotation", b"rotation", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "epoch", b"epoch", "failure", b"failure", "models", b"models", "observed_at", b"observed_at", "probe", b"probe", "result", b"result", "rotation", b"rotation", "ticket_id", b"ticket_id", "usage", b"usage", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "alert", b"alert", "epoch", b"epoch", "failure", b"failure", "models", b"models", "observed_at", b"observed_at", "probe", b"probe", "result", b"result", "rotation", b"rotation", "ticket_id", b"ticket_id", "usage", b"usage", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["usage", "models", "rotation", "failure", "probe"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["usage", "models", "rotation", "failure", "probe", "alert"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -1,6 +1,7 @@
 """The tables, one module per noun; `metadata` knows all of them."""
 
 from codex_lb.control.store.tables.accounts import accounts, credentials
+from codex_lb.control.store.tables.alerts import alert_deliveries, alert_targets, alerts
 from codex_lb.control.store.tables.api_keys import api_key_limits, api_keys
 from codex_lb.control.store.tables.catalogs import catalog_models, catalogs
 from codex_lb.control.store.tables.evidence import evidence
@@ -15,6 +16,9 @@ from codex_lb.control.store.tables.turns import attempts, turns
 
 __all__ = [
     "accounts",
+    "alert_deliveries",
+    "alert_targets",
+    "alerts",
     "api_key_limits",
     "api_keys",
     "attempts",

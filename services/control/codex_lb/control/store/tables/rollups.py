@@ -23,6 +23,7 @@ def _cells(name: str, bucket: str) -> Table:
         *(Column(sum_, COUNT, nullable=False) for sum_ in SUMS),
         Index(None, "account_id", bucket),
         Index(None, "api_key_id", bucket),
+        sqlite_with_rowid=False,  # kept in the order of their key, a month lies side by side
     )
 
 

@@ -36,6 +36,7 @@ def upgrade() -> None:
             *(sa.Column(name, sa.String(), nullable=False) for name in ("account_id", "api_key_id", "model")),
             *(sa.Column(name, sa.BigInteger(), nullable=False) for name in SUMS),
             sa.PrimaryKeyConstraint(bucket, "account_id", "api_key_id", "model", name=f"pk_{table}"),
+            sqlite_with_rowid=False,
         )
         for name in ("account_id", "api_key_id"):
             op.create_index(f"ix_{table}_{name}_{bucket}", table, [name, bucket])

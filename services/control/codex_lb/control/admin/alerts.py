@@ -1,0 +1,133 @@
+"""AlertService: where alerts go, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import grpc.aio
+
+from codex_lb.api.admin.v1 import alert_service_pb2 as pb
+from codex_lb.api.admin.v1 import alert_service_pb2_grpc
+from codex_lb.control.admin.permissions import ruled
+from codex_lb.control.admin.request_log import account_name
+from codex_lb.control.domain.alert import Alert, AlertKind, Delivery, DeliveryStage, Target, TargetKind
+from codex_lb.control.domain.alert_form import Address
+from codex_lb.control.errors import InvalidResourceNameError, InvalidUpdateError
+from codex_lb.control.rpcs.instants import wire_instant
+from codex_lb.control.usecases.raise_alerts import AlertTargets, ViewAlerts
+
+SERVICE = pb.DESCRIPTOR.services_by_name["AlertService"]
+TARGETS = "alertTargets/"
+
+KIND = {
+    AlertKind.REAUTH_REQUIRED: pb.ALERT_KIND_REAUTH_REQUIRED,
+    AlertKind.ACCOUNT_CLOSED: pb.ALERT_KIND_ACCOUNT_CLOSED,
+    AlertKind.POOL_LOW: pb.ALERT_KIND_POOL_LOW,
+    AlertKind.POOL_EXHAUSTED: pb.ALERT_KIND_POOL_EXHAUSTED,
+    AlertKind.ERROR_BURST: pb.ALERT_KIND_ERROR_BURST,
+    AlertKind.TEST: pb.ALERT_KIND_TEST,
+}
+KIND_READ = {number: kind for kind, number in KIND.items()}
+TARGET_KIND = {
+    TargetKind.WEBHOOK: pb.ALERT_TARGET_KIND_WEBHOOK,
+    TargetKind.SLACK: pb.ALERT_TARGET_KIND_SLACK,
+    TargetKind.DISCORD: pb.ALERT_TARGET_KIND_DISCORD,
+    TargetKind.TELEGRAM: pb.ALERT_TARGET_KIND_TELEGRAM,
+}
+TARGET_KIND_READ = {number: kind for kind, number in TARGET_KIND.items()}
+STAGE = {
+    DeliveryStage.WAITING: pb.ALERT_DELIVERY_STAGE_WAITING,
+    DeliveryStage.DELIVERED: pb.ALERT_DELIVERY_STAGE_DELIVERED,
+    DeliveryStage.FAILED: pb.ALERT_DELIVERY_STAGE_FAILED,
+}
+
+Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+
+
+class AlertRpc(alert_service_pb2_grpc.AlertServiceServicer):
+    """The face of alerts. No address is ever told."""
+
+    def __init__(self, targets: AlertTargets, view: ViewAlerts) -> None:
+        self._targets = targets
+        self._view = view
+
+    @ruled(SERVICE)
+    async def CreateAlertTarget(self, request: pb.CreateAlertTargetRequest, _: Context) -> pb.AlertTarget:
+        """The new place."""
+        kind = TARGET_KIND_READ.get(request.kind)
+        if kind is None:
+            raise InvalidUpdateError("kind must be set.")
+        wants = [KIND_READ[number] for number in request.wants if number in KIND_READ]
+        address = Address(request.url, request.secret, request.chat_id)
+        return target(await self._targets.add(request.display_name, kind, address, wants))
+
+    @ruled(SERVICE)
+    async def ListAlertTargets(self, _request: pb.ListAlertTargetsRequest, _: Context) -> pb.ListAlertTargetsResponse:
+        """All places."""
+        return pb.ListAlertTargetsResponse(targets=map(target, await self._targets.list()))
+
+    @ruled(SERVICE)
+    async def DeleteAlertTarget(self, request: pb.DeleteAlertTargetRequest, _: Context) -> pb.DeleteAlertTargetResponse:
+        """Nothing is left of it."""
+        await self._targets.delete(target_id(request.name))
+        return pb.DeleteAlertTargetResponse()
+
+    @ruled(SERVICE)
+    async def TestAlertTarget(self, request: pb.TestAlertTargetRequest, _: Context) -> pb.Alert:
+        """The alert that is on its way."""
+        return alert(await self._targets.test(target_id(request.name)), ())
+
+    @ruled(SERVICE)
+    async def ListAlerts(self, _request: pb.ListAlertsRequest, _: Context) -> pb.ListAlertsResponse:
+        """The newest."""
+        return pb.ListAlertsResponse(alerts=[alert(*one) for one in await self._view.recent()])
+
+
+def target_id(name: str) -> str:
+    """The id in a resource name. Raises InvalidResourceNameError."""
+    found = name.removeprefix(TARGETS)
+    if not name.startswith(TARGETS) or not found:
+        raise InvalidResourceNameError("name must have the form alertTargets/{target_id}.")
+    return found
+
+
+def target(one: Target) -> pb.AlertTarget:
+    """A place."""
+    return pb.AlertTarget(
+        name=f"{TARGETS}{one.target_id}",
+        display_name=one.name,
+        kind=TARGET_KIND[one.kind],
+        host=one.host,
+        wants=[KIND[kind] for kind in one.wants],
+        created_at=wire_instant(one.created_at),
+    )
+
+
+def alert(one: Alert, deliveries: Sequence[Delivery]) -> pb.Alert:
+    """An alert, and how far it is on its way."""
+    condition = one.condition
+    is_about_target = condition.kind is AlertKind.TEST
+    return pb.Alert(
+        name=f"alerts/{one.alert_id}",
+        kind=KIND[condition.kind],
+        subject=f"{TARGETS}{condition.subject}" if is_about_target else account_name(condition.subject),
+        title=condition.title,
+        text=condition.text,
+        raised_at=wire_instant(one.raised_at),
+        ended_at=wire_instant(one.ended_at),
+        recovers_at=wire_instant(condition.recovers_at),
+        deliveries=map(delivery, deliveries),
+    )
+
+
+def delivery(one: Delivery) -> pb.AlertDelivery:
+    """How far an alert is on its way to a place."""
+    return pb.AlertDelivery(
+        target=f"{TARGETS}{one.target_id}",
+        stage=STAGE[one.stage],
+        tries=one.tries,
+        next_try_at=wire_instant(one.next_try_at),
+        status=one.status,
+        problem=one.problem,
+    )

@@ -1,0 +1,165 @@
+"""What is worth an alert reaches a worker, once, until it is delivered; whatever restarts meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from codex_lb.api.admin.v1 import alert_service_pb2 as pb
+from codex_lb.api.admin.v1.alert_service_pb2_grpc import AlertServiceStub
+from codex_lb.api.errors.v1 import reasons_pb2
+from codex_lb.api.worker.v1 import refresh_pb2 as work_pb
+from codex_lb.control.app import Control, open_control
+from codex_lb.control.assembly.timing import Timing
+from codex_lb.control.domain.evidence import LoginRejected
+from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.settings import ControlSettings
+from tests.integration.control.peers import Peers, eventually, open_peers, refused
+from tests.support.clock import NOON, FakeClock
+from tests.support.logins import auth_file
+
+URL = "https://hooks.example.test/services/very-secret"
+Start = Callable[[], AbstractAsyncContextManager[Control]]
+
+
+@pytest.fixture
+def start(settings: ControlSettings, clock: FakeClock, tmp_path: Path) -> Start:
+    """Starts a control that looks for alerts all the time."""
+    timing = Timing(reannounce_grace_s=0.0, tick_s=0.005, alert_period_s=0.005)
+    return partial(open_control, settings, clock, listen=[f"unix:{tmp_path / 'control.sock'}"], timing=timing)
+
+
+async def test_a_login_that_died_is_told_once_and_its_end_is_noted(start: Start, clock: FakeClock) -> None:
+    await lose_the_login_of_ann(start)
+
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        [ticket] = await eventually(partial(tickets, peers), bool)
+        await report(peers, ticket, alert=work_pb.AlertResult(status=200))
+        [alert] = await alerts(peers)
+        clock.advance(60)
+        await peers.import_(auth_file("ann", issued=1))
+        [over] = await eventually(partial(alerts, peers), lambda found: found[0].HasField("ended_at"))
+
+    assert (ticket.post.url, json.loads(ticket.post.body)["kind"]) == (URL, "reauth_required")
+    assert ticket.post.headers["x-codex-lb-signature"].startswith(f"t={int(NOON.timestamp())},v1=")
+    assert (alert.kind, alert.subject.startswith("accounts/")) == (pb.ALERT_KIND_REAUTH_REQUIRED, True)
+    assert [(one.stage, one.status, one.tries) for one in alert.deliveries] == [
+        (pb.ALERT_DELIVERY_STAGE_DELIVERED, 200, 1)
+    ]
+    assert over.name == alert.name
+
+
+async def test_what_was_not_taken_is_tried_again_later_also_by_another_control(start: Start, clock: FakeClock) -> None:
+    await lose_the_login_of_ann(start)
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        [ticket] = await eventually(partial(tickets, peers), bool)
+        await report(peers, ticket, failure=work_pb.TicketFailure(code="timeout", message="late", is_transient=True))
+        assert await tickets(peers) == []
+
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        clock.advance(6)
+        [again] = await tickets(peers)
+        await report(peers, again, failure=work_pb.TicketFailure(code="http_404", status=404, message="HTTP 404"))
+        clock.advance(86_400)
+        rest = await tickets(peers)
+        [alert] = await alerts(peers)
+
+    assert again.post.url == URL
+    assert again.start_after.ToTimedelta().total_seconds() == 4.0
+    assert rest == []
+    assert [(one.stage, one.tries, one.problem) for one in alert.deliveries] == [
+        (pb.ALERT_DELIVERY_STAGE_FAILED, 2, "HTTP 404")
+    ]
+
+
+async def test_a_target_is_tried_out_told_only_what_it_wants_and_removed(start: Start) -> None:
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        target = await add_target(peers, wants=[pb.ALERT_KIND_POOL_LOW])
+        sent = await operator(peers).TestAlertTarget(pb.TestAlertTargetRequest(name=target.name))
+        [ticket] = await tickets(peers)
+        await operator(peers).DeleteAlertTarget(pb.DeleteAlertTargetRequest(name=target.name))
+        left = (await operator(peers).ListAlertTargets(pb.ListAlertTargetsRequest())).targets
+        gone = await refused(operator(peers).TestAlertTarget(pb.TestAlertTargetRequest(name=target.name)))
+
+    assert sent.kind == pb.ALERT_KIND_TEST
+    assert json.loads(ticket.post.body)["kind"] == "test"
+    assert (target.host, list(left)) == ("hooks.example.test", [])
+    assert gone.reason == reasons_pb2.ERROR_REASON_ALERT_TARGET_NOT_FOUND
+    assert "very-secret" not in str(target)
+
+
+async def test_a_target_that_wants_other_news_is_left_in_peace(start: Start) -> None:
+    await lose_the_login_of_ann(start, wants=[pb.ALERT_KIND_POOL_LOW])
+
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        [alert] = await eventually(partial(alerts, peers), bool)
+        assert await tickets(peers) == []
+
+    assert (alert.kind, list(alert.deliveries)) == (pb.ALERT_KIND_REAUTH_REQUIRED, [])
+
+
+async def test_the_address_is_sealed_and_what_cannot_be_one_is_refused(start: Start, settings: ControlSettings) -> None:
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        await add_target(peers)
+        taken = await refused(add_target(peers))
+        wrong = await refused(add_target(peers, name="other", url="file:///etc/passwd"))
+
+    assert taken.reason == reasons_pb2.ERROR_REASON_ETAG_MISMATCH
+    assert wrong.reason == reasons_pb2.ERROR_REASON_INVALID_ARGUMENT
+    stored = b"".join(file.read_bytes() for file in settings.data_dir.glob("store.db*"))
+    assert b"hooks.example.test" in stored
+    assert b"very-secret" not in stored
+    assert b"sign-with-this" not in stored
+
+
+async def lose_the_login_of_ann(start: Start, *, wants: Sequence[pb.AlertKind.ValueType] = ()) -> None:
+    """An account that has to sign in again, and a target to be told of it."""
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        [ann] = await peers.import_(auth_file("ann"))
+        await add_target(peers, wants=wants)
+        async with control.store.begin(writing=True) as unit:
+            account_id = AccountId(ann.name.removeprefix("accounts/"))
+            await unit.accounts.append_evidence([(account_id, LoginRejected(1, "invalid_grant", NOON, is_final=True))])
+
+
+async def add_target(
+    peers: Peers, *, name: str = "ops", url: str = URL, wants: Sequence[pb.AlertKind.ValueType] = ()
+) -> pb.AlertTarget:
+    """A webhook."""
+    return await operator(peers).CreateAlertTarget(
+        pb.CreateAlertTargetRequest(
+            display_name=name, kind=pb.ALERT_TARGET_KIND_WEBHOOK, url=url, secret="sign-with-this", wants=wants
+        )
+    )
+
+
+def operator(peers: Peers) -> AlertServiceStub:
+    """An operator who wants to be told."""
+    return AlertServiceStub(peers.channel)
+
+
+async def tickets(peers: Peers) -> Sequence[work_pb.Ticket]:
+    """What there is to tell."""
+    return list(await peers.claim(work_pb.TICKET_KIND_ALERT))
+
+
+async def alerts(peers: Peers) -> Sequence[pb.Alert]:
+    """What was raised."""
+    return list((await operator(peers).ListAlerts(pb.ListAlertsRequest())).alerts)
+
+
+async def report(peers: Peers, ticket: work_pb.Ticket, **result: object) -> None:
+    """Ends a ticket."""
+    await peers.worker.ReportTicket(
+        work_pb.ReportTicketRequest(
+            worker_id="worker-1",
+            ticket_id=ticket.ticket_id,
+            epoch=ticket.epoch,
+            **result,  # type: ignore[arg-type]
+        )
+    )
