@@ -26,6 +26,7 @@ from codex_lb.allinone.admin.client import Admin, local, open_admin
 from codex_lb.api.admin.v1 import report_service_pb2 as reports
 from codex_lb.api.admin.v1 import request_log_service_pb2 as log
 from codex_lb.api.control.v1 import leases_pb2
+from codex_lb.control.domain.report import Facet
 from codex_lb.control.domain.rollup import SUMS
 from codex_lb.control.store.migrate import migrate
 from tests.support.databases import running_postgresql, sqlite_url_of
@@ -68,7 +69,10 @@ EPOCH = {
     "postgresql": "CAST(floor(extract(epoch FROM started_at)) AS bigint)",
 }
 SUMMED = """INSERT INTO {table} ({bucket}, account_id, api_key_id, model, {names})
-  SELECT {of}, account_id, api_key_id, model, {sums} FROM {source} GROUP BY {of}, account_id, api_key_id, model"""
+  SELECT {of}, account_id, api_key_id, model, {sums} FROM {source} GROUP BY {of}, account_id, api_key_id, model
+  ORDER BY {of}"""  # as the product writes them
+NAMED = """INSERT INTO spent_names (facet, hour, name, {names})
+  SELECT '{facet}', hour, {facet}, {sums} FROM spent_hours GROUP BY hour, {facet} ORDER BY hour"""
 TOTALLED = "INSERT INTO spent_totals (hour, {names}) SELECT hour, {sums} FROM spent_hours GROUP BY hour"
 ADDED = """count(*) AS turns, count(fault_code) AS failed, 0 AS cancelled, sum(input_tokens) AS input_tokens,
   sum(cached_input_tokens) AS cached_input_tokens, sum(output_tokens) AS output_tokens,
@@ -216,6 +220,8 @@ def _statements(database: str, rows: int) -> Iterator[str]:
     sums = ", ".join(f"sum({name})" for name in SUMS)
     names = ", ".join(SUMS)
     yield SUMMED.format(table="spent_days", bucket="day", of="hour / 24", names=names, sums=sums, source="spent_hours")
+    for facet in Facet:
+        yield NAMED.format(facet=facet.value, names=names, sums=sums)
     yield TOTALLED.format(names=names, sums=sums)
     yield "ANALYZE"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Column, ColumnElement, Table, Tuple, and_, delete, func, or_, select, tuple_
+from sqlalchemy import Column, ColumnElement, Table, and_, delete, func, or_, select, tuple_
 
 from codex_lb.control.domain.report import Asked, Facet, Place
 from codex_lb.control.store.repositories.turns import report_of
@@ -16,6 +16,8 @@ from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.log_ports import Lines
 
 LINES_LOOKED_AT_MAX = 20_000  # for one page; a tenth of a second on a slow disk
+LINES_APART_LOOKED_AT_MAX = 4_000  # the same for lines of one account or key, which do not lie side by side
+INDEXED = (Facet.ACCOUNT, Facet.API_KEY)
 SEARCHED = ("turn_id", "response_id", "session_id", "fault_code", "fault_message", "user_agent", "route", "client_ip")
 PAIR = (turns.c.started_at.type, turns.c.turn_id.type)
 NEWEST_FIRST = (turns.c.started_at.desc(), turns.c.turn_id.desc())
@@ -29,9 +31,9 @@ class SqlRequestLog:
 
     async def page(self, asked: Asked, *, behind: Place | None, lines_max: int) -> Lines:
         by_index, by_look = _stretch(asked, behind), _looked_for(asked)
-        floor = await self._floor(by_index) if by_look else None
+        floor = await self._floor(asked, by_index) if by_look else None
         if floor is not None:
-            by_index.append(_down_to(floor))
+            by_index.append(turns.c.started_at >= floor.started_at)
         lines = select(turns).where(*by_index, *by_look).order_by(*NEWEST_FIRST).limit(lines_max + 1)
         found = [report_of(row) for row in (await self._transaction.run(lines)).mappings()]
         if len(found) > lines_max:
@@ -45,11 +47,14 @@ class SqlRequestLog:
             attempts, attempts.c.lease_id, attempts.c.ended_at, before=before, rows_max=rows_max
         )
 
-    async def _floor(self, by_index: list[ColumnElement[bool]]) -> Place | None:
-        """The last line that this page looks at; None when it looks at all there are."""
-        wanted = select(turns.c.started_at, turns.c.turn_id).where(*by_index).order_by(*NEWEST_FIRST)
-        row = (await self._transaction.run(wanted.offset(LINES_LOOKED_AT_MAX - 1).limit(1))).one_or_none()
-        return Place(row.started_at, row.turn_id) if row is not None else None
+    async def _floor(self, asked: Asked, by_index: list[ColumnElement[bool]]) -> Place | None:
+        """How far back this page looks, all lines of that instant included; None when it looks at all there are."""
+        is_apart = any(len(asked.only.names(facet)) == 1 for facet in INDEXED)
+        lines_max = LINES_APART_LOOKED_AT_MAX if is_apart else LINES_LOOKED_AT_MAX
+        instant = turns.c.started_at  # alone, for then the index has all that is asked
+        wanted = select(instant).where(*by_index).order_by(instant.desc()).offset(lines_max - 1).limit(1)
+        started_at = (await self._transaction.run(wanted)).scalar_one_or_none()
+        return Place(started_at, "") if started_at is not None else None
 
     async def _drop(
         self, table: Table, key: Column[object], instant: Column[datetime], *, before: datetime, rows_max: int
@@ -61,7 +66,7 @@ class SqlRequestLog:
 def _stretch(asked: Asked, behind: Place | None) -> list[ColumnElement[bool]]:
     """What an index finds: the time, and one account or one key."""
     conditions: list[ColumnElement[bool]] = []
-    for facet in (Facet.ACCOUNT, Facet.API_KEY):
+    for facet in INDEXED:
         names = asked.only.names(facet)
         if len(names) == 1:
             conditions.append(turns.c[facet.value] == names[0])
@@ -93,14 +98,7 @@ def _looked_for(asked: Asked) -> list[ColumnElement[bool]]:
 def _behind(place: Place) -> ColumnElement[bool]:
     """Older lines. The first condition is what the index is used for."""
     instant = turns.c.started_at
-    return and_(instant <= place.started_at, _pair() < tuple_(place.started_at, place.turn_id, types=PAIR))
-
-
-def _down_to(place: Place) -> ColumnElement[bool]:
-    """That line and newer ones."""
-    instant = turns.c.started_at
-    return and_(instant >= place.started_at, _pair() >= tuple_(place.started_at, place.turn_id, types=PAIR))
-
-
-def _pair() -> Tuple:
-    return tuple_(turns.c.started_at, turns.c.turn_id, types=PAIR)
+    return and_(
+        instant <= place.started_at,
+        tuple_(turns.c.started_at, turns.c.turn_id, types=PAIR) < tuple_(place.started_at, place.turn_id, types=PAIR),
+    )

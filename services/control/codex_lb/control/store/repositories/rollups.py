@@ -7,52 +7,60 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 
-from sqlalchemy import Executable, Table, delete, func, select
+from sqlalchemy import ColumnElement, Executable, Table, delete, func, select, update
 
 from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.report import Facet
 from codex_lb.control.domain.rollup import HOURS_PER_DAY, SUMS, Cell, Sums
 from codex_lb.control.store.repositories.inserts import insert_into
-from codex_lb.control.store.tables import spent_days, spent_hours, spent_totals
+from codex_lb.control.store.tables import spent_days, spent_hours, spent_names, spent_totals
 from codex_lb.control.store.transaction import Transaction
 
-CELL = ("account_id", "api_key_id", "model")
+HOURS_AT_ONCE = 31 * HOURS_PER_DAY  # of which an account is taken out by one statement
+
+Key = tuple[object, ...]
 
 
 class SqlRollups:
-    """The writing side of `spent_hours`, `spent_days` and `spent_totals`."""
+    """The writing side of the sums."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
     async def add(self, changes: Mapping[Cell, Sums]) -> None:
         """Adds to the sums; what is to be taken out is negative."""
-        totals: dict[tuple[object, ...], Sums] = defaultdict(Sums)
-        days: dict[tuple[object, ...], Sums] = defaultdict(Sums)
-        hours: dict[tuple[object, ...], Sums] = {}
+        totals: dict[Key, Sums] = defaultdict(Sums)
+        names: dict[Key, Sums] = defaultdict(Sums)
+        days: dict[Key, Sums] = defaultdict(Sums)
+        hours: dict[Key, Sums] = {}
         for cell, sums in changes.items():
-            names = (cell.account_id, cell.api_key_id, cell.model)
-            hours[cell.hour, *names] = sums
-            days[cell.hour // HOURS_PER_DAY, *names] += sums
+            parts = (cell.account_id, cell.api_key_id, cell.model)
+            hours[cell.hour, *parts] = sums
+            days[cell.hour // HOURS_PER_DAY, *parts] += sums
             totals[cell.hour,] += sums
-        for table, changed in ((spent_totals, totals), (spent_days, days), (spent_hours, hours)):
-            await self._change(table, changed)
+            for facet, name in zip(Facet, parts, strict=True):
+                names[facet.value, cell.hour, name] += sums
+        for table, changed in ((spent_totals, totals), (spent_names, names), (spent_days, days), (spent_hours, hours)):
+            if changed:
+                await self._transaction.run(_add_to(table, self._transaction.dialect), list(_rows(table, changed)))
 
     async def forget(self, account_id: AccountId) -> None:
-        """Takes an account out, of the totals too."""
-        of_account = select(spent_hours.c.hour, *(func.sum(spent_hours.c[name]) for name in SUMS))
-        rows = await self._transaction.run(
-            of_account.where(spent_hours.c.account_id == account_id).group_by(spent_hours.c.hour)
-        )
-        await self._change(spent_totals, {(row[0],): -Sums(*map(int, row[1:])) for row in rows})
+        """Takes an account out of every sum."""
+        hour, is_its_own = spent_hours.c.hour, spent_hours.c.account_id == account_id
+        ends = select(func.min(hour).label("first"), func.max(hour).label("last")).where(is_its_own)
+        found = (await self._transaction.run(ends)).mappings().one()
+        for start in range(found["first"], found["last"] + 1, HOURS_AT_ONCE) if found["first"] is not None else ():
+            within = is_its_own & hour.between(start, start + HOURS_AT_ONCE - 1)
+            await self._transaction.run(_without(spent_totals, None, within))
+            for facet in (Facet.API_KEY, Facet.MODEL):
+                await self._transaction.run(_without(spent_names, facet, within))
         for table in (spent_hours, spent_days):
             await self._transaction.run(delete(table).where(table.c.account_id == account_id))
-
-    async def _change(self, table: Table, changed: Mapping[tuple[object, ...], Sums]) -> None:
-        if changed:
-            await self._transaction.run(_add_to(table, self._transaction.dialect), list(_rows(table, changed)))
+        is_name = (spent_names.c.facet == Facet.ACCOUNT.value) & (spent_names.c.name == account_id)
+        await self._transaction.run(delete(spent_names).where(is_name))
 
 
-def _rows(table: Table, changed: Mapping[tuple[object, ...], Sums]) -> Iterable[dict[str, object]]:
+def _rows(table: Table, changed: Mapping[Key, Sums]) -> Iterable[dict[str, object]]:
     """In the order of their keys, so that two transactions which change the same sums wait for each other in one."""
     names = [column.name for column in table.primary_key]
     for key in sorted(changed, key=lambda one: tuple(map(str, one))):
@@ -66,3 +74,15 @@ def _add_to(table: Table, dialect: str) -> Executable:
         index_elements=list(table.primary_key),
         set_={name: table.c[name] + statement.excluded[name] for name in SUMS},
     )
+
+
+def _without(table: Table, facet: Facet | None, cells: ColumnElement[bool]) -> Executable:
+    """Takes the sums of cells out of those per hour, and per name where a facet says which."""
+    by = [spent_hours.c.hour] if facet is None else [spent_hours.c.hour, spent_hours.c[facet.value].label("name")]
+    out = (
+        select(*by, *(func.sum(spent_hours.c[name]).label(name) for name in SUMS)).where(cells).group_by(*by).subquery()
+    )
+    changed = (
+        update(table).values({name: table.c[name] - out.c[name] for name in SUMS}).where(table.c.hour == out.c.hour)
+    )
+    return changed if facet is None else changed.where(table.c.facet == facet.value, table.c.name == out.c.name)

@@ -8,7 +8,7 @@ from codex_lb.control.store.tables.evidence import evidence
 from codex_lb.control.store.tables.exchanges import exchanges
 from codex_lb.control.store.tables.key_fingerprints import key_fingerprints
 from codex_lb.control.store.tables.oauth_flows import oauth_flows
-from codex_lb.control.store.tables.rollups import spent_days, spent_hours, spent_totals
+from codex_lb.control.store.tables.rollups import spent_days, spent_hours, spent_names, spent_totals
 from codex_lb.control.store.tables.schema import metadata
 from codex_lb.control.store.tables.settings import settings
 from codex_lb.control.store.tables.terms import terms
@@ -33,6 +33,7 @@ __all__ = [
     "settings",
     "spent_days",
     "spent_hours",
+    "spent_names",
     "spent_totals",
     "terms",
     "turns",
