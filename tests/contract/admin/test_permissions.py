@@ -17,6 +17,7 @@ from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.affinities import AffinityRpc
 from codex_lb.control.admin.alerts import AlertRpc
 from codex_lb.control.admin.api_keys import ApiKeyRpc
+from codex_lb.control.admin.decisions import DecisionRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.permissions import MissingRuleError, Rule, require, rule_of, rules_of
@@ -31,6 +32,7 @@ FACES = {
     "AffinityService": AffinityRpc,
     "ApiKeyService": ApiKeyRpc,
     "AlertService": AlertRpc,
+    "DecisionService": DecisionRpc,
     "KeyService": KeyRpc,
     "OAuthService": OAuthRpc,
     "ReportService": ReportRpc,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from codex_lb.control.domain.ids import TurnId
-from codex_lb.control.domain.lease import Outcome, Settlement
+from codex_lb.control.domain.lease import Decision, Outcome, Settlement
 from codex_lb.control.errors import UnstorableError
 from codex_lb.control.store.database import Database
-from tests.contract.store.examples import report, settlement, with_unstorable_usage
+from tests.contract.store.examples import NOON, report, settlement, with_unstorable_usage
 
 
 async def record(store: Database, *settlements: Settlement) -> int:
@@ -106,3 +107,27 @@ async def test_a_nul_in_a_clients_text_does_not_cost_the_row(store: Database) ->
 async def test_a_number_no_column_holds_is_refused_for_good(store: Database) -> None:
     with pytest.raises(UnstorableError):
         await record(store, with_unstorable_usage(settlement("l")))
+
+
+async def test_why_a_turn_was_refused_a_lease_is_kept_with_its_line(store: Database) -> None:
+    refused = replace(report("t"), decision=Decision("round_robin", "", 2, 0, (), {"paused": 2}, 1.5, 3))
+
+    async with store.begin(writing=True) as unit:
+        await unit.turns.record([], [refused])
+
+    async with store.begin(writing=False) as unit:
+        assert await unit.turns.report(TurnId("t")) == refused
+
+
+async def test_the_newest_leases_of_a_period_come_in_the_order_in_which_they_were_granted(store: Database) -> None:
+    for minute in (3, 1, 2, 0):
+        granted = settlement(f"l{minute}")
+        at = NOON + timedelta(minutes=minute)
+        await record(store, replace(granted, lease=replace(granted.lease, granted_at=at)))
+
+    async with store.begin(writing=False) as unit:
+        leases, total = await unit.turns.granted(since=NOON, until=NOON + timedelta(minutes=3), leases_max=2)
+
+    assert [lease.granted_at for lease in leases] == [NOON + timedelta(minutes=minute) for minute in (1, 2)]
+    assert leases[0].decision == settlement("l1").lease.decision
+    assert total == 3

@@ -17,6 +17,7 @@ from codex_lb.api.admin.v1.account_service_pb2_grpc import AccountServiceStub
 from codex_lb.api.admin.v1.affinity_service_pb2_grpc import AffinityServiceStub
 from codex_lb.api.admin.v1.alert_service_pb2_grpc import AlertServiceStub
 from codex_lb.api.admin.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
+from codex_lb.api.admin.v1.decision_service_pb2_grpc import DecisionServiceStub
 from codex_lb.api.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import OAuthServiceStub
 from codex_lb.api.admin.v1.report_service_pb2_grpc import ReportServiceStub
@@ -81,6 +82,7 @@ class Admin:
         self.request_log = RequestLogServiceStub(channel)
         self.alerts = AlertServiceStub(channel)
         self.reports = ReportServiceStub(channel)
+        self.decisions = DecisionServiceStub(channel)
         self.settings = SettingsServiceStub(channel)
         self.affinities = AffinityServiceStub(channel)
         self.api_keys = ApiKeyServiceStub(channel)

@@ -66,6 +66,42 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
     actions.show_status(context.obj, as_json=as_json)
 
 
+@admin.command()
+def explain(
+    context: typer.Context,
+    request_id: Annotated[
+        str, typer.Argument(metavar="REQUEST_ID", help="From the x-request-id header of an answer.", show_default=False)
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Tell why a turn was served by which account, or why by none."""
+    from codex_lb.allinone.admin import decisions
+
+    decisions.explain(context.obj, request_id, as_json=as_json)
+
+
+@admin.command()
+def simulate(
+    context: typer.Context,
+    *,
+    strategy: Annotated[str, typer.Option(help="Such as round_robin.", show_default=False)],
+    hours: Annotated[float, typer.Option(help="How far back to replay.", min=0.1, max=24 * 28)] = 24.0,
+    account: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The account of the strategy single_account.")
+    ] = None,
+    prefer_earlier_reset: Annotated[
+        bool | None, typer.Option(help="Whether earlier resets come first.", show_default="as it is set")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay what was recorded with another strategy: who would have served how much."""
+    from codex_lb.allinone.admin import decisions
+
+    what_if = decisions.WhatIf(strategy, hours, account, prefer_earlier_reset)
+    decisions.simulate(context.obj, what_if, as_json=as_json)
+
+
 @accounts.command("list")
 def list_accounts(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Show every account: where it stands, how full its windows are, what runs on it."""

@@ -14,6 +14,7 @@ from codex_lb.api.admin.v1.account_service_pb2_grpc import add_AccountServiceSer
 from codex_lb.api.admin.v1.affinity_service_pb2_grpc import add_AffinityServiceServicer_to_server
 from codex_lb.api.admin.v1.alert_service_pb2_grpc import add_AlertServiceServicer_to_server
 from codex_lb.api.admin.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
+from codex_lb.api.admin.v1.decision_service_pb2_grpc import add_DecisionServiceServicer_to_server
 from codex_lb.api.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from codex_lb.api.admin.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
 from codex_lb.api.admin.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
@@ -24,6 +25,7 @@ from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.affinities import AffinityRpc
 from codex_lb.control.admin.alerts import AlertRpc
 from codex_lb.control.admin.api_keys import ApiKeyRpc
+from codex_lb.control.admin.decisions import DecisionRpc
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.reports import ReportRpc
@@ -44,6 +46,7 @@ from codex_lb.control.store.database import database_url
 from codex_lb.control.usecases.affinities import ManageAffinities
 from codex_lb.control.usecases.delete_account import DeleteAccount
 from codex_lb.control.usecases.drop_old_turns import DropOldTurns
+from codex_lb.control.usecases.explain import Explain
 from codex_lb.control.usecases.export_account import ExportAccount
 from codex_lb.control.usecases.finish_flow import FinishFlow
 from codex_lb.control.usecases.import_accounts import ImportAccounts
@@ -107,6 +110,7 @@ async def open_admin_side(
             partial(add_RequestLogServiceServicer_to_server, RequestLogRpc(ViewLog(state.store))),
             partial(add_AlertServiceServicer_to_server, AlertRpc(targets, ViewAlerts(state.store))),
             partial(add_ReportServiceServicer_to_server, ReportRpc(ViewReports(state.store, clock))),
+            partial(add_DecisionServiceServicer_to_server, make_decisions(state, clock)),
         )
         retention = make_retention(state, settings, clock)
         yield AdminSide(faces, flow_keeper, rotate, retention, WatchAlerts(state.pool, state.store, targets, clock))
@@ -154,6 +158,11 @@ def make_api_keys(state: State, clock: Clock) -> ApiKeyRpc:
         state.key_book, state.store, clock, new_id=new_id, new_random_part=partial(secrets.token_urlsafe, 32)
     )
     return ApiKeyRpc(ViewApiKeys(state.key_book, state.store), keep)
+
+
+def make_decisions(state: State, clock: Clock) -> DecisionRpc:
+    """The face of explanations."""
+    return DecisionRpc(Explain(state.store, state.pool, state.book, clock), state.book)
 
 
 def make_system(

@@ -237,6 +237,7 @@ class TurnReport:
     response_bytes: int
     cost_micro_usd: int | None = None
     cost_source: str = ""
+    decision: Decision | None = None  # why there was no lease, or no further one
 
 
 def epoch_of(term: int, counter: int) -> int:

@@ -285,6 +285,7 @@ def report(message: pb.TurnReport, *, clock_ahead: timedelta) -> TurnReport:
         session_id=message.session_id,
         request_bytes=message.request_bytes,
         response_bytes=message.response_bytes,
+        decision=decision(message.decision) if message.HasField("decision") else None,
     )
 
 

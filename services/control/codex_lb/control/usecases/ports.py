@@ -17,6 +17,7 @@ from codex_lb.control.domain.ids import AccountId, ApiKeyId, FlowId, LeaseId, Re
 from codex_lb.control.domain.lease import Anchor, Lease, Settlement, TurnReport
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome
+from codex_lb.control.domain.simulation import RecordedLease, Sample
 from codex_lb.control.usecases.alert_ports import Alerts
 from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 
@@ -113,6 +114,10 @@ class Accounts(Protocol):
         """Adds to the log; drops evidence of accounts that are gone, and what repeats a row of the last minutes."""
         ...
 
+    async def usage_seen(self, *, since: datetime, until: datetime, samples_max: int) -> list[Sample]:
+        """Windows as they were seen in a period, oldest first; the newest so many."""
+        ...
+
     async def newest_evidence(self) -> Mapping[AccountId, Sequence[Evidence]]:
         """For each account the newest row of every kind and window: all that its record needs."""
         ...
@@ -174,6 +179,10 @@ class Turns(Protocol):
 
     async def attempts(self, turn_id: TurnId) -> list[Settlement]:
         """Every settled lease of one turn, the first attempt first."""
+        ...
+
+    async def granted(self, *, since: datetime, until: datetime, leases_max: int) -> tuple[list[RecordedLease], int]:
+        """Ended leases that were granted in a period, oldest first, the newest so many; and how many there were."""
         ...
 
     async def anchors(self, *, since: datetime) -> list[tuple[AccountId, Sequence[Anchor]]]:

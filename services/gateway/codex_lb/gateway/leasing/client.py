@@ -40,8 +40,17 @@ log = structlog.get_logger(__name__)
 class LeaseRefusedError(Exception):
     """Control grants no lease. `reason` is the name of an ErrorReason."""
 
-    def __init__(self, reason: str, message: str, *, retry_at: datetime | None, resets_at: datetime | None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        retry_at: datetime | None,
+        resets_at: datetime | None,
+        decision: pb.Decision | None = None,
+    ) -> None:
         super().__init__(message)
+        self.decision = decision  # control's own record, carried along for the request log
         self.reason = reason
         self.retry_at = retry_at
         self.resets_at = resets_at
@@ -295,6 +304,7 @@ def refused(answer: pb.Refused) -> LeaseRefusedError:
         answer.message,
         retry_at=wire.read_instant(answer.retry_at) if answer.HasField("retry_at") else None,
         resets_at=wire.read_instant(answer.resets_at) if answer.HasField("resets_at") else None,
+        decision=answer.decision if answer.HasField("decision") else None,
     )
 
 

@@ -127,3 +127,4 @@ class TurnEnd:
     session_id: str = ""
     request_bytes: int = 0
     response_bytes: int = 0
+    decision: pb.Decision | None = None  # why control granted no lease, or no further one

@@ -166,6 +166,7 @@ def report(end: TurnEnd) -> pb.TurnReport:
         session_id=end.session_id,
         request_bytes=end.request_bytes,
         response_bytes=end.response_bytes,
+        decision=end.decision,
     )
     if end.usage is not None:
         message.usage.CopyFrom(usage(end.usage))

@@ -172,6 +172,7 @@ class Forward:
                     told, step, budget = await self._spend(holding, budget)
             except LeaseRefusedError as refusal:
                 self._end.attempts -= 1
+                self._end.decision = refusal.decision
                 self._end.outcome = failure
                 raise error_of_refusal(refusal, failure) from refusal
             if isinstance(told, Answer):

@@ -169,6 +169,7 @@ class Turn:
                     outcome, step, attempt, budget = await self._spend(holding, budget)
             except LeaseRefusedError as refusal:
                 self._end.attempts -= 1
+                self._end.decision = refusal.decision
                 self._end.outcome = failure
                 return await self._tell(error_of_refusal(refusal, failure))
             self._end.outcome = outcome

@@ -1420,6 +1420,7 @@ class TurnReport(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     REQUEST_BYTES_FIELD_NUMBER: _builtins.int
     RESPONSE_BYTES_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
     turn_id: _builtins.str
     """The turn."""
     outcome: Global___Outcome.ValueType
@@ -1478,6 +1479,10 @@ class TurnReport(_message.Message):
     def timings(self) -> Global___Timings:
         """When."""
 
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """Why there was no lease, or no further one; absent when the turn was not refused one."""
+
     def __init__(
         self,
         *,
@@ -1506,10 +1511,11 @@ class TurnReport(_message.Message):
         session_id: _builtins.str = ...,
         request_bytes: _builtins.int = ...,
         response_bytes: _builtins.int = ...,
+        decision: Global___Decision | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "started_at", b"started_at", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "fault", b"fault", "started_at", b"started_at", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actual_service_tier", b"actual_service_tier", "api_key_id", b"api_key_id", "attempts", b"attempts", "client_ip", b"client_ip", "fault", b"fault", "lease_id", b"lease_id", "model", b"model", "outcome", b"outcome", "reasoning_effort", b"reasoning_effort", "request_bytes", b"request_bytes", "requested_model", b"requested_model", "response_bytes", b"response_bytes", "response_id", b"response_id", "route", b"route", "service_tier", b"service_tier", "session_id", b"session_id", "started_at", b"started_at", "status", b"status", "timings", b"timings", "transport", b"transport", "turn_id", b"turn_id", "usage", b"usage", "user_agent", b"user_agent", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actual_service_tier", b"actual_service_tier", "api_key_id", b"api_key_id", "attempts", b"attempts", "client_ip", b"client_ip", "decision", b"decision", "fault", b"fault", "lease_id", b"lease_id", "model", b"model", "outcome", b"outcome", "reasoning_effort", b"reasoning_effort", "request_bytes", b"request_bytes", "requested_model", b"requested_model", "response_bytes", b"response_bytes", "response_id", b"response_id", "route", b"route", "service_tier", b"service_tier", "session_id", b"session_id", "started_at", b"started_at", "status", b"status", "timings", b"timings", "transport", b"transport", "turn_id", b"turn_id", "usage", b"usage", "user_agent", b"user_agent", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

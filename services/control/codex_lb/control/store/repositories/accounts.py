@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import RowMapping, delete, insert, select, update
 
 from codex_lb.control.domain.account import Account, Identity, RoutingPolicy
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.simulation import Sample
 from codex_lb.control.errors import AccountNotFoundError, StoreConflictError
 from codex_lb.control.store.repositories.deletions import delete_where
 from codex_lb.control.store.repositories.evidence import EvidenceLog
@@ -87,6 +89,9 @@ class SqlAccounts:
 
     async def append_evidence(self, rows: Sequence[tuple[AccountId, Evidence]]) -> None:
         await self._log.append(rows)
+
+    async def usage_seen(self, *, since: datetime, until: datetime, samples_max: int) -> list[Sample]:
+        return await self._log.usage(since=since, until=until, samples_max=samples_max)
 
     async def newest_evidence(self) -> Mapping[AccountId, Sequence[Evidence]]:
         return await self._log.newest()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import and_, insert, literal, select, union_all
 
 from codex_lb.control.domain.evidence import Evidence, LoginRejected, Record, RefusalKind, Refused, UsageSeen
 from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.simulation import Sample
 from codex_lb.control.domain.window import WindowKind
 from codex_lb.control.store.news import Sieve
 from codex_lb.control.store.structures import EVIDENCE, FINAL, KINDS, generation_of, key_of, restored, structure
@@ -44,6 +46,16 @@ class EvidenceLog:
             for row in (await self._transaction.run(_AS_NEW_AS_HEAD.where(some))).mappings():
                 newest[AccountId(row["account_id"])].append(restored(row["body"], EVIDENCE[row["kind"]]))
         return newest
+
+    async def usage(self, *, since: datetime, until: datetime, samples_max: int) -> list[Sample]:
+        """Windows as they were seen, the oldest first; the newest so many of them."""
+        seen = and_(
+            evidence.c.kind == KINDS[UsageSeen], evidence.c.observed_at >= since, evidence.c.observed_at < until
+        )
+        newest = select(evidence.c.account_id, evidence.c.body).where(seen)
+        rows = await self._transaction.run(newest.order_by(evidence.c.observed_at.desc()).limit(samples_max))
+        found = [(AccountId(row.account_id), restored(row.body, UsageSeen)) for row in rows]
+        return [Sample(account_id, one.window, one.observed_at) for account_id, one in reversed(found)]
 
     def committed(self) -> None:
         """What was appended is stored."""

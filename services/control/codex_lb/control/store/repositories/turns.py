@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Executable, RowMapping, Table, and_, literal_column, select
+from sqlalchemy import ColumnElement, Executable, RowMapping, Table, and_, func, literal_column, select
 
 from codex_lb.control.domain.ids import AccountId, LeaseId, TurnId
 from codex_lb.control.domain.lease import (
@@ -25,6 +25,7 @@ from codex_lb.control.domain.lease import (
     Work,
 )
 from codex_lb.control.domain.rollup import rolled_up
+from codex_lb.control.domain.simulation import RecordedLease
 from codex_lb.control.store.repositories.inserts import insert_into
 from codex_lb.control.store.repositories.rollups import SqlRollups
 from codex_lb.control.store.structures import all_restored, restored, structure, structures, tagged, untagged
@@ -57,6 +58,15 @@ class SqlTurns:
             select(attempts).where(attempts.c.turn_id == turn_id).order_by(attempts.c.attempt, attempts.c.granted_at)
         )
         return [_settlement_of(row) for row in rows.mappings()]
+
+    async def granted(self, *, since: datetime, until: datetime, leases_max: int) -> tuple[list[RecordedLease], int]:
+        of_period = and_(attempts.c.granted_at >= since, attempts.c.granted_at < until)
+        columns = (attempts.c.account_id, attempts.c.granted_at, attempts.c.ended_at, attempts.c.decision)
+        newest = select(*columns).where(of_period).order_by(attempts.c.granted_at.desc()).limit(leases_max)
+        rows = (await self._transaction.run(newest)).all()
+        total = (await self._transaction.run(select(func.count()).where(of_period))).scalar_one()
+        leases = [RecordedLease(AccountId(a), at, ended, restored(d, Decision)) for a, at, ended, d in reversed(rows)]
+        return leases, int(total)
 
     async def anchors(self, *, since: datetime) -> list[tuple[AccountId, Sequence[Anchor]]]:
         given = select(attempts.c.account_id, attempts.c.anchors).where(attempts.c.ended_at >= since)
@@ -188,6 +198,7 @@ def _turn_row(report: TurnReport) -> Row:
         "session_id": report.session_id,
         "request_bytes": report.request_bytes,
         "response_bytes": report.response_bytes,
+        "decision": structure(report.decision) if report.decision is not None else None,
     }
 
 
@@ -273,6 +284,7 @@ def report_of(row: RowMapping) -> TurnReport:
         session_id=row["session_id"],
         request_bytes=row["request_bytes"],
         response_bytes=row["response_bytes"],
+        decision=restored(row["decision"], Decision) if row["decision"] is not None else None,
         cost_micro_usd=row["cost_micro_usd"],
         cost_source=row["cost_source"],
     )

@@ -59,6 +59,7 @@ turns = Table(
     Column("session_id", Words, nullable=False),
     Column("request_bytes", COUNT, nullable=False),
     Column("response_bytes", COUNT, nullable=False),
+    Column("decision", STRUCTURE),  # why there was no lease, or no further one
     Index(None, "started_at"),
     Index(None, "account_id", "started_at"),
     Index(None, "api_key_id", "started_at"),
@@ -87,6 +88,7 @@ attempts = Table(
     Column("upstream_transport", Words, nullable=False),
     Column("ended_at", Instant, nullable=False),
     Index(None, "turn_id"),
+    Index(None, "granted_at"),
     Index(None, "account_id", "ended_at"),
     Index(None, "ended_at"),  # whose anchors are recalled, and what is past its retention
 )
