@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex_lb.kit.ids import ALPHABET, RANDOM_BITS, TIME_BITS, format_id, new_id
+from codex_lb.kit.ids import ALPHABET, RANDOM_BITS, TIME_BITS, Sequence, format_id, new_id
 
 moments = st.integers(0, 2**TIME_BITS - 1)
 randoms = st.integers(0, 2**RANDOM_BITS - 1)
@@ -21,6 +21,21 @@ def test_an_id_is_its_prefix_and_twenty_six_characters_of_base32() -> None:
 
 def test_no_two_ids_are_the_same() -> None:
     assert len({new_id("acc") for _ in range(1000)}) == 1000
+
+
+def test_ids_of_one_moment_sort_in_the_order_of_their_making() -> None:
+    made = [new_id("spill") for _ in range(1000)]
+
+    assert made == sorted(made)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), randoms | st.sampled_from([0, 2**RANDOM_BITS - 1])), min_size=2))
+def test_values_rise_whatever_the_clock_and_chance_say(calls: list[tuple[int, int]]) -> None:
+    sequence = Sequence()
+
+    values = [sequence.next(at_ms, random_bits) for at_ms, random_bits in calls]
+
+    assert values == sorted(set(values))
 
 
 @given(moments, moments, randoms, randoms)
