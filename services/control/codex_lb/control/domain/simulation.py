@@ -7,11 +7,10 @@ turns were tied to an account. What the other rules would have used of the windo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import heappop, heappush
-from random import Random
 
 from codex_lb.control.domain.account import Account, AccountStatus, capacity
 from codex_lb.control.domain.candidate import PASSING, Candidate
@@ -61,10 +60,16 @@ class Simulation:
 
 
 def simulate(
-    leases: Sequence[RecordedLease], samples: Iterable[Sample], accounts: Iterable[Account], rules: Rules, *, slots: int
+    leases: Sequence[RecordedLease],
+    samples: Iterable[Sample],
+    accounts: Iterable[Account],
+    rules: Rules,
+    *,
+    slots: int,
+    random: Callable[[], float],
 ) -> Simulation:
-    """Replays the leases in the order in which they were granted. The same input gives the same result."""
-    replay = Replay(accounts, rules, slots=slots)
+    """Replays the leases in the order in which they were granted. `random` gives numbers in [0, 1)."""
+    replay = Replay(accounts, rules, slots=slots, random=random)
     actual = Tally()
     news = sorted(samples, key=lambda sample: sample.observed_at)
     place = tied = unserved = 0
@@ -112,10 +117,10 @@ class Tally:
 class Replay:
     """The pool as the other rules would have had it."""
 
-    def __init__(self, accounts: Iterable[Account], rules: Rules, *, slots: int) -> None:
+    def __init__(self, accounts: Iterable[Account], rules: Rules, *, slots: int, random: Callable[[], float]) -> None:
         self.tally = Tally()
         self._roster = Roster(rules)
-        self._random = Random(1)  # noqa: S311 - a replay must be repeatable
+        self._random = random
         self._granted = 0
         for account in accounts:
             self._roster.put(fresh(account, slots=slots))
@@ -146,7 +151,7 @@ class Replay:
 
     def _chosen(self, lease: RecordedLease) -> AccountId | None:
         out = {p.account_id: p.reason for p in lease.decision.passed_over if p.reason not in PASSING}
-        return self._roster.choose(Question(excluded=out), self._random.random()).account_id
+        return self._roster.choose(Question(excluded=out), self._random()).account_id
 
     def _take_in(self, account_id: AccountId, *, last_chosen: int | None = None) -> None:
         known = self._roster.get(account_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from random import Random
 
 import anyio.to_thread
 
@@ -66,5 +67,8 @@ class Explain:
         accounts = [member.account for member in self._pool.members()]
         slots = self._book.now.account_stream_limit
         # In a thread: it may take seconds, and control has leases to grant meanwhile.
-        simulated = await anyio.to_thread.run_sync(lambda: simulate(leases, samples, accounts, rules, slots=slots))
+        repeatable = Random(1).random  # noqa: S311 - the same question gets the same answer
+        simulated = await anyio.to_thread.run_sync(
+            lambda: simulate(leases, samples, accounts, rules, slots=slots, random=repeatable)
+        )
         return simulated, total - len(leases)
