@@ -43,10 +43,6 @@ class InvalidReportError(ControlError):
     """A ticket's report that cannot be understood; the text names the field."""
 
 
-class RequestNotFoundError(ControlError):
-    """The request log has no such line."""
-
-
 class InvalidRequestError(ControlError):
     """A request that makes no sense; the text names the field."""
 
