@@ -160,17 +160,22 @@ class Gateway:
         model: str = "gpt-5.5",
         continuity: pb.Continuity | None = None,
         preferred_account_id: str = "",
+        api_key_id: str = "",
     ) -> pb.Granted:
         """A lease."""
         acquire_id = await self.ask(
-            wait_max_s=wait_max_s, model=model, continuity=continuity, preferred_account_id=preferred_account_id
+            wait_max_s=wait_max_s,
+            model=model,
+            continuity=continuity,
+            preferred_account_id=preferred_account_id,
+            api_key_id=api_key_id,
         )
         await self.until(lambda: acquire_id in self.granted)
         return self.granted[acquire_id]
 
-    async def refusal(self) -> pb.Refused:
+    async def refusal(self, *, api_key_id: str = "") -> pb.Refused:
         """The refusal of a lease that must not be granted."""
-        acquire_id = await self.ask()
+        acquire_id = await self.ask(api_key_id=api_key_id)
         await self.until(lambda: acquire_id in self.refused)
         return self.refused[acquire_id]
 
@@ -181,6 +186,7 @@ class Gateway:
         model: str = "gpt-5.5",
         continuity: pb.Continuity | None = None,
         preferred_account_id: str = "",
+        api_key_id: str = "",
     ) -> int:
         """Asks for a lease; the answer has this id."""
         acquire_id = next(numbers)
@@ -193,6 +199,8 @@ class Gateway:
             wait_max=wire_seconds(wait_max_s),
             continuity=continuity,
             preferred_account_id=preferred_account_id,
+            api_key_id=api_key_id,
+            estimate=pb.Estimate(input_tokens=100, output_tokens=100),
         )
         await self.call.write(pb.AttachRequest(acquires=[acquire]))
         return acquire_id
@@ -235,7 +243,9 @@ async def open_peers(target: str, *, service_token: str | None = None) -> AsyncI
         yield Peers(channel)
 
 
-def held(granted: pb.Granted, *, turn_id: str = "turn-1", granted_at: datetime) -> pb.HeldLease:
+def held(
+    granted: pb.Granted, *, turn_id: str = "turn-1", granted_at: datetime, api_key_id: str = "", model: str = ""
+) -> pb.HeldLease:
     """A lease as a gateway describes it."""
     return pb.HeldLease(
         lease_id=granted.lease_id,
@@ -246,13 +256,18 @@ def held(granted: pb.Granted, *, turn_id: str = "turn-1", granted_at: datetime) 
         attempt=1,
         work=pb.WORK_KIND_TURN,
         granted_at=wire_instant(granted_at),
+        api_key_id=api_key_id,
+        model=model,
+        reservation=granted.reservation,
     )
 
 
-def completed(granted: pb.Granted, *, turn_id: str = "turn-1", at: datetime) -> pb.Settlement:
+def completed(
+    granted: pb.Granted, *, turn_id: str = "turn-1", at: datetime, api_key_id: str = "", model: str = ""
+) -> pb.Settlement:
     """The end of a turn that went well."""
     return pb.Settlement(
-        lease=held(granted, turn_id=turn_id, granted_at=at),
+        lease=held(granted, turn_id=turn_id, granted_at=at, api_key_id=api_key_id, model=model),
         outcome=pb.OUTCOME_COMPLETED,
         usage=pb.Usage(input_tokens=100, cached_input_tokens=40, output_tokens=20, total_tokens=120),
         ended_at=wire_instant(at),

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import aiohttp
-import httpx
 import openai
 import pytest
-from google.protobuf.field_mask_pb2 import FieldMask
 from openai import AsyncOpenAI
 
 from codex_lb.api.admin.v1 import api_key_service_pb2 as pb
 from codex_lb.api.admin.v1 import settings_service_pb2 as settings_pb
 from codex_lb.control.rpcs.instants import wire_instant, wire_seconds
-from tests.integration.control.peers import Peers, open_peers
-from tests.support.pair import Pair, second_gateway
+from tests.integration.gateway.door import CODEX, Door, is_refused, refusal, set_
+from tests.support.pair import second_gateway
 from tests.support.system import until
 from tests.support.turns import codex_turn
 
-CODEX = "/backend-api/codex/responses"
 REVOKED_WITHIN_S = 1.0  # architecture, section 7; it takes some 10 ms
 TRIES = 3  # so that a machine that stood still once does not fail the test
 ROUTES = [
@@ -51,57 +46,6 @@ ROUTES = [
     ("POST", "/backend-api/codex/analytics-events/events"),
 ]
 SOCKETS = [CODEX, "/v1/responses"]
-
-
-@dataclass
-class Door:
-    """A product that asks for keys."""
-
-    pair: Pair
-    peers: Peers
-
-    async def key(self, name: str = "ci", **fields: object) -> pb.CreateApiKeyResponse:
-        """A new key, known to the gateway."""
-        made = await self.peers.api_keys.CreateApiKey(
-            pb.CreateApiKeyRequest(api_key=pb.ApiKey(display_name=name, **fields))  # type: ignore[arg-type]
-        )
-        await self.knows(made)
-        return made
-
-    async def knows(self, made: pb.CreateApiKeyResponse) -> None:
-        """Waits until the gateway has heard of the key's present state."""
-        wanted = made.api_key.name.removeprefix("apiKeys/")
-        await until(lambda: any(k.api_key_id == wanted for k in self.pair.gateway.policies.policy.keys.values()))
-
-    async def ask(self, secret: str, method: str = "POST", path: str = CODEX, **more: object) -> httpx.Response:
-        """One request with a key."""
-        headers = {"authorization": f"Bearer {secret}"} if secret else {}
-        body = codex_turn("<<say:hello>>", **more) if method == "POST" else None
-        return await self.pair.client.request(method, path, json=body, headers=headers)
-
-
-@pytest.fixture
-async def door(pair: Pair) -> AsyncIterator[Door]:
-    """Keys are on, one account serves."""
-    await pair.add("a")
-    async with open_peers(f"unix:{pair.folder}/control.sock") as peers:
-        await set_(peers, settings_pb.Settings(api_key_auth_enabled=True), "api_key_auth_enabled")
-        await until(lambda: pair.gateway.policies.policy.api_key_auth_enabled)
-        yield Door(pair, peers)
-
-
-async def set_(peers: Peers, settings: settings_pb.Settings, path: str) -> None:
-    request = settings_pb.UpdateSettingsRequest(settings=settings, update_mask=FieldMask(paths=[path]))
-    await peers.settings.UpdateSettings(request)
-
-
-async def is_refused(client: httpx.AsyncClient, secret: str) -> bool:
-    answer = await client.get("/v1/models", headers={"authorization": f"Bearer {secret}"})
-    return answer.status_code == 401
-
-
-def refusal(message: str, type_: str = "authentication_error", code: str = "invalid_api_key") -> dict[str, object]:
-    return {"error": {"message": message, "type": type_, "code": code}}
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from codex_lb.gateway.endpoints import Parts, make_app
 from codex_lb.gateway.ingress.inline_images import FetchImages, fetch_nothing, open_image_fetcher
 from codex_lb.gateway.leasing.client import LeaseClient, open_lease_client
+from codex_lb.gateway.leasing.key_usage import KeyUsages
 from codex_lb.gateway.leasing.outbox import Outbox
 from codex_lb.gateway.leasing.policy import PolicyClient
 from codex_lb.gateway.routes.gate import Gate
@@ -77,7 +78,7 @@ async def open_gateway(
         forwards = Forwards(leases, upstream, clock, lease_wait_s=settings.lease_wait_seconds)
         gate = make_gate(policies, settings, clock)
         health = health_of(leases, policies)
-        parts = Parts(turns, forwards, sockets, gate, policies, fetch_images, clock, settings)
+        parts = Parts(turns, forwards, sockets, gate, policies, fetch_images, KeyUsages(channel), clock, settings)
         app, drain = make_app(parts, health)
         yield Gateway(app, health, turns, leases, policies, metrics, drain)
         tasks.cancel_scope.cancel()

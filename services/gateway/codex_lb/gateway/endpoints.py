@@ -16,6 +16,7 @@ from codex_lb.gateway.continuity.answers import MemoryAnswers
 from codex_lb.gateway.continuity.owners import MemoryOwners, Owners
 from codex_lb.gateway.errors import GatewayError, MethodNotAllowedError, NotFoundError, envelope
 from codex_lb.gateway.ingress.inline_images import FetchImages
+from codex_lb.gateway.leasing.key_usage import KeyUsages
 from codex_lb.gateway.leasing.policy import PolicyClient
 from codex_lb.gateway.routes.chat import Chat
 from codex_lb.gateway.routes.codex_control import ROUTES as CODEX_CONTROL
@@ -26,6 +27,7 @@ from codex_lb.gateway.routes.forwarding import Forwarding, Kind
 from codex_lb.gateway.routes.gate import Gate
 from codex_lb.gateway.routes.images import ImageRoute, Images, Variations
 from codex_lb.gateway.routes.models import Models
+from codex_lb.gateway.routes.own_usage import OwnUsage
 from codex_lb.gateway.routes.pool_usage import PoolUsage
 from codex_lb.gateway.routes.responses import Responses
 from codex_lb.gateway.routes.responses_ws import ResponsesSocket
@@ -52,6 +54,7 @@ class Parts:
     gate: Gate
     policies: PolicyClient
     fetch_images: FetchImages
+    usages: KeyUsages
     clock: Clock
     settings: GatewaySettings
 
@@ -163,10 +166,11 @@ def forwarded_kinds(owners: Owners, *, body_bytes_max: int) -> dict[str, Kind]:
 def told_at_once(parts: Parts) -> Sequence[BaseRoute]:
     """What the gateway answers from what it knows, without a turn."""
     gate, clock, context_windows = parts.gate, parts.clock, parts.settings.model_context_window_overrides
-    pool_usage = PoolUsage(gate, clock)
+    pool_usage, own_usage = PoolUsage(gate, parts.usages), OwnUsage(gate, parts.usages)
     return [
         Route("/v1/models", Models(gate, clock, context_windows, is_codex=False), methods=["GET"]),
         Route("/backend-api/codex/models", Models(gate, clock, context_windows, is_codex=True), methods=["GET"]),
+        Route("/v1/usage", own_usage, methods=["GET"]),
         Route("/backend-api/wham/usage", pool_usage, methods=["GET"]),
         Route("/api/codex/usage", pool_usage, methods=["GET"]),
         Route("/api/codex/usage/", pool_usage, methods=["GET"]),

@@ -122,6 +122,17 @@ class PoolBusyError(GatewayError):
         self.retry_after_s = max(1.0, left_s)
 
 
+class KeyLimitReachedError(GatewayError):
+    """A limit of the API key is used up, or reserved by turns that run (data-plane reference 6.4)."""
+
+    status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
+
+    def __init__(self, message: str, *, retry_at: datetime | None) -> None:
+        super().__init__(message)
+        left_s = RETRY_AFTER_S if retry_at is None else (retry_at - datetime.now(UTC)).total_seconds()
+        self.retry_after_s = max(1.0, left_s)
+
+
 class RateLimitedError(GatewayError):
     """Accounts are out of quota, but not all are known to be: trying again may help."""
 

@@ -27,6 +27,7 @@ from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.key_file import Key
 from codex_lb.kit.clock import Clock, SystemClock
 from tests.support.clock import NOON, FakeClock
+from tests.unit.control.keys import limits_of
 from tests.unit.control.leases import account, pool_of, wanted
 
 GATEWAY = ReplicaId("g")
@@ -203,6 +204,7 @@ def _acquire(
         term=term,
         book=book,
         continuities=MemoryContinuities(time),
+        limits=limits_of(time, pool=pool),
         new_lease_id=lambda: f"lease-{next(ids)}",
         open_from=open_from,
     )

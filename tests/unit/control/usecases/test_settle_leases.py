@@ -16,6 +16,7 @@ from codex_lb.control.store.price_file import load_prices
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from tests.support.clock import NOON, FakeClock
+from tests.unit.control.keys import limits_of
 from tests.unit.control.leases import ListLedger, lease, pool_of, report, settled
 
 GATEWAY = ReplicaId("g")
@@ -125,7 +126,8 @@ class Bench:
         self.leases = MemoryLeases(ttl_s=10.0)
         self.ledger = ledger or ListLedger()
         continuities = MemoryContinuities(self.clock)
-        self.settle = SettleLeases(pool, self.leases, continuities, self.ledger, load_prices(), self.clock)
+        limits = limits_of(self.clock, pool=pool)
+        self.settle = SettleLeases(pool, self.leases, continuities, self.ledger, load_prices(), limits, self.clock)
 
     async def granted(self, lease_id: str) -> Lease:
         """A lease that the gateway holds."""

@@ -26,9 +26,11 @@ from codex_lb.control.usecases.refusals import RefusalReason
 from codex_lb.control.usecases.refusals import Refused as NoLease
 from codex_lb.control.usecases.selector import Selector
 from codex_lb.kit.clock import SystemClock
+from tests.unit.control.keys import api_key, limits_of
 from tests.unit.control.leases import pool_of, wanted
 
 GATEWAY = ReplicaId("g")
+KEYS = (*"abcxyz", "busy", "idle", "greedy", "modest")
 LONG_S = 60.0  # no test waits this long; it stands for "as long as it takes"
 
 
@@ -49,6 +51,7 @@ class Desk:
             term=1,
             book=book,
             continuities=MemoryContinuities(self.clock),
+            limits=limits_of(self.clock, *map(api_key, KEYS), pool=pool),
             new_lease_id=lambda: f"lease-{next(ids)}",
             waiting_max=waiting_max,
         )

@@ -203,8 +203,26 @@ def api_key(view: ApiKeyView) -> pb.ApiKey:
         last_used_at=wire_instant(view.last_used_at),
         previous_key_until=wire_instant(key.previous_until),
         etag=key.etag,
+        limits=[limit(one, view) for one in key.limits],
+        streams_in_use=view.streams_in_use,
     )
     if key.account_scope is not None:
         message.account_scope.SetInParent()
         message.account_scope.accounts.extend(f"{ACCOUNTS}{account_id}" for account_id in key.account_scope)
     return message
+
+
+def limit(known: Limit, view: ApiKeyView) -> pb.Limit:
+    """A limit, and how it stands."""
+    use = view.use[known.limit_id]
+    return pb.Limit(
+        limit_id=known.limit_id,
+        unit=UNIT_WIRE[known.unit],
+        window=WINDOW_WIRE[known.window],
+        model=known.model,
+        amount_max=known.amount_max,
+        amount_used=max(0, use.used),
+        amount_reserved=use.reserved,
+        window_started_at=wire_instant(known.window_at(view.now)),
+        resets_at=wire_instant(known.resets_at(view.now)),
+    )

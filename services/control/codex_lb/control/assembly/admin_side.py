@@ -155,9 +155,14 @@ def make_accounts(
 def make_api_keys(state: State, clock: Clock) -> ApiKeyRpc:
     """The face of API keys."""
     keep = KeepApiKeys(
-        state.key_book, state.store, clock, new_id=new_id, new_random_part=partial(secrets.token_urlsafe, 32)
+        state.key_book,
+        state.limits,
+        state.store,
+        clock,
+        new_id=new_id,
+        new_random_part=partial(secrets.token_urlsafe, 32),
     )
-    return ApiKeyRpc(ViewApiKeys(state.key_book, state.store), keep)
+    return ApiKeyRpc(ViewApiKeys(state.key_book, state.limits, state.leases, state.store, clock), keep)
 
 
 def make_decisions(state: State, clock: Clock) -> DecisionRpc:

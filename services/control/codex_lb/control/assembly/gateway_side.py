@@ -16,6 +16,7 @@ from codex_lb.control.rpcs.policy import PolicyRpc
 from codex_lb.control.usecases.acquire_lease import AcquireLease
 from codex_lb.control.usecases.selector import Selector
 from codex_lb.control.usecases.settle_leases import SettleLeases
+from codex_lb.control.usecases.view_key_usage import ViewKeyUsage
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.ids import new_id
 from codex_lb.kit.rpc_server import Register
@@ -56,14 +57,16 @@ def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide
         term=state.term,
         book=state.book,
         continuities=state.continuities,
+        limits=state.limits,
         new_lease_id=partial(new_id, "lease"),
         open_from=clock.monotonic() + timing.reannounce_grace_s if waits else 0.0,
     )
-    settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, state.prices, clock)
+    settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, state.prices, state.limits, clock)
     leases_rpc = GatewayRpc(
         acquire,
         settle,
         state.leases,
+        state.limits,
         state.gateways,
         clock,
         replica_id=new_id("control"),
@@ -71,4 +74,9 @@ def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide
         heartbeat_period_s=timing.heartbeat_period_s,
         lease_ttl_s=timing.lease_ttl_s,
     )
-    return GatewaySide(acquire, settle, leases_rpc, PolicyRpc(state.feed))
+    return GatewaySide(
+        acquire,
+        settle,
+        leases_rpc,
+        PolicyRpc(state.feed, ViewKeyUsage(state.key_book, state.limits, state.store, clock)),
+    )

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from codex_lb.control.assembly.timing import Timing
+from codex_lb.control.coordination.budgets import MemoryBudgets
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.coordination.tickets import MemoryTickets
@@ -21,6 +22,7 @@ from codex_lb.control.store.price_file import load_prices
 from codex_lb.control.usecases.alert_deliveries import AlertDeliveries
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.key_book import KeyBook
+from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
@@ -45,6 +47,7 @@ class State:
     book: SettingsBook
     feed: PolicyFeed
     key_book: KeyBook
+    limits: KeyLimits
     leases: MemoryLeases
     continuities: MemoryContinuities
     tickets: MemoryTickets
@@ -69,6 +72,8 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
         await feed.load_catalog(store)
         key_book = KeyBook(feed)
         await key_book.load(store)
+        limits = KeyLimits(key_book, MemoryBudgets(), store, prices, clock)
+        await limits.load()
         leases = MemoryLeases(ttl_s=timing.lease_ttl_s)
         continuities = MemoryContinuities(clock)
         await recall_anchors(store, continuities, clock)
@@ -86,6 +91,7 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
                 book=book,
                 feed=feed,
                 key_book=key_book,
+                limits=limits,
                 leases=leases,
                 continuities=continuities,
                 tickets=tickets,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
 LIMITS_MAX = 32  # of one key; every unit in every window, and some models
 AMOUNT_MAX = 2**53  # what JSON carries exactly
@@ -75,3 +76,39 @@ class Limit:
         """From when on turns count: the window's beginning, or a reset inside it."""
         window = self.window_at(now)
         return window if self.reset_at is None else max(window, self.reset_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What a turn used, or may use, in every unit that can be limited."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cost_micro_usd: int = 0
+
+    def of(self, unit: LimitUnit) -> int:
+        """The amount in one unit."""
+        match unit:
+            case LimitUnit.TOTAL_TOKENS:
+                return self.total_tokens
+            case LimitUnit.INPUT_TOKENS:
+                return self.input_tokens
+            case LimitUnit.OUTPUT_TOKENS:
+                return self.output_tokens
+            case LimitUnit.COST_USD:
+                return self.cost_micro_usd
+            case LimitUnit.REQUESTS:
+                return self.requests
+            case _:
+                assert_never(unit)
+
+
+def fits(amount: int, *, used: int, reserved: int, amount_max: int) -> bool:
+    """Whether a turn that may use this much is let through.
+
+    What is used and reserved must leave room for it. The rest of a limit that is too small for any estimate goes to one
+    turn at a time, or it could never be used at all.
+    """
+    return used < amount_max and (reserved == 0 or used + reserved + amount <= amount_max)

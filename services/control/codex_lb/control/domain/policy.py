@@ -62,6 +62,7 @@ class PoolWindow:
     used_percent: float  # 0 to 100
     length_s: float
     resets_at: datetime | None  # the earliest
+    capacity: float = 0.0  # credits, 0 where no plan has a known amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +105,4 @@ def pool_window(kind: WindowKind, shares: Iterable[Share], *, now: datetime) -> 
     weighted = seen if total else [(1.0, window) for _, window in seen]
     used = sum(weight * window.used_percent_at(now) for weight, window in weighted) / (total or len(weighted))
     resets = [w.resets_at for _, w in seen if w.resets_at is not None and w.resets_at > now]
-    return PoolWindow(kind, used, max(w.length_s for _, w in seen), min(resets, default=None))
+    return PoolWindow(kind, used, max(w.length_s for _, w in seen), min(resets, default=None), total)

@@ -101,6 +101,8 @@ REASON = {
     RefusalReason.MODEL_NOT_OFFERED: reasons_pb2.ERROR_REASON_MODEL_NOT_OFFERED,
     RefusalReason.POOL_BUSY: reasons_pb2.ERROR_REASON_POOL_BUSY,
     RefusalReason.OWNER_UNAVAILABLE: reasons_pb2.ERROR_REASON_OWNER_UNAVAILABLE,
+    RefusalReason.KEY_LIMIT_REACHED: reasons_pb2.ERROR_REASON_KEY_LIMIT_REACHED,
+    RefusalReason.KEY_INVALID: reasons_pb2.ERROR_REASON_KEY_INVALID,
 }
 WORK_WIRE = {v: k for k, v in WORK.items()}
 
@@ -143,8 +145,8 @@ def anchors(messages: Iterable[pb.Anchor]) -> tuple[Anchor, ...]:
     return tuple(Anchor(ANCHOR[a.kind], a.digest) for a in messages if a.kind in ANCHOR)
 
 
-def lease(message: pb.HeldLease, *, clock_ahead: timedelta) -> Lease:
-    """A lease as a gateway describes it; by its clock, which is moved to ours."""
+def lease(message: pb.HeldLease) -> Lease:
+    """A lease as a gateway describes it, in the words of the grant."""
     return Lease(
         lease_id=LeaseId(message.lease_id),
         epoch=message.epoch,
@@ -158,7 +160,7 @@ def lease(message: pb.HeldLease, *, clock_ahead: timedelta) -> Lease:
         reservation=tuple(
             ReservedAmount(a.limit_id, a.amount, read_instant(a.window_started_at)) for a in message.reservation.amounts
         ),
-        granted_at=(instant(message, "granted_at") or EPOCH) - clock_ahead,
+        granted_at=instant(message, "granted_at") or EPOCH,
         decision=decision(message.decision) if message.HasField("decision") else NO_DECISION,
     )
 
@@ -328,10 +330,19 @@ def granted(acquire_id: int, grant: acquire_lease.Granted, *, expires_at: dateti
         access_token=grant.access_token,
         credential_generation=held.generation,
         slot=pb.Slot(kind=pb.SLOT_KIND_STREAM, in_use=grant.in_use, capacity=grant.slots),
+        reservation=pb.Reservation(amounts=[amount(one) for one in held.reservation]),
         expires_at=wire_instant(expires_at),
+        granted_at=wire_instant(grant.lease.granted_at),
         decision=wire_decision(held.decision),
         foreign_anchors=grant.foreign_anchors,
         create_slot=create_slot(grant),
+    )
+
+
+def amount(value: ReservedAmount) -> pb.ReservedAmount:
+    """A lease's share of one limit."""
+    return pb.ReservedAmount(
+        limit_id=value.limit_id, amount=value.amount, window_started_at=wire_instant(value.window_started_at)
     )
 
 

@@ -25,6 +25,7 @@ from codex_lb.control.rpcs import lease_wire
 from codex_lb.control.rpcs.instants import EPOCH, instant, wire_seconds
 from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
 from codex_lb.control.usecases.gateways import Gateways
+from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.ports import Leases
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from codex_lb.kit.clock import Clock
@@ -46,6 +47,7 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
         acquire: AcquireLease,
         settle: SettleLeases,
         leases: Leases,
+        limits: KeyLimits,
         gateways: Gateways,
         clock: Clock,
         *,
@@ -57,6 +59,7 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
         self.acquire = acquire
         self.settle = settle
         self.leases = leases
+        self.limits = limits
         self.gateways = gateways
         self.clock = clock
         self.lease_ttl_s = lease_ttl_s
@@ -154,8 +157,9 @@ class Session:
         if message.HasField("heartbeat"):
             await self._heard(message.heartbeat)
         if message.HasField("hello"):
-            held = [lease_wire.lease(one, clock_ahead=self._clock_ahead) for one in message.held]
-            await rpc.leases.reconcile(self.replica_id, held)
+            held = [lease_wire.lease(one) for one in message.held]
+            undelivered = await rpc.leases.reconcile(self.replica_id, held)
+            await rpc.limits.announced(held, undelivered)
         if message.settlements or message.turns:
             # Before the acquires: a turn that moves on must find its old slot free and its old account judged.
             await self._settle(message, tasks)
@@ -200,7 +204,7 @@ class Session:
     def _settlement(self, message: pb.Settlement) -> Settlement:
         held = self._granted.pop(message.lease.lease_id, None)
         if held is None or held.epoch != message.lease.epoch:
-            held = lease_wire.lease(message.lease, clock_ahead=self._clock_ahead)
+            held = lease_wire.lease(message.lease)
         return lease_wire.settlement(message, held, clock_ahead=self._clock_ahead)
 
     async def _acquire(self, message: pb.Acquire) -> None:

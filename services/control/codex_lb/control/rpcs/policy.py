@@ -10,24 +10,31 @@ from typing import TypeAlias
 import grpc.aio
 import structlog
 
+from codex_lb.api.control.v1 import leases_pb2 as lease_pb
 from codex_lb.api.control.v1 import policy_pb2 as pb
 from codex_lb.api.control.v1 import policy_pb2_grpc
 from codex_lb.control.domain.catalog import Catalog
+from codex_lb.control.domain.ids import ApiKeyId
+from codex_lb.control.domain.limit import LENGTH
 from codex_lb.control.domain.policy import GatewayKey, GatewaySettings, PoolState, ReachedLimit
-from codex_lb.control.rpcs.instants import wire_instant
+from codex_lb.control.rpcs.failures import told_as_failures
+from codex_lb.control.rpcs.instants import wire_instant, wire_seconds
 from codex_lb.control.usecases.policy_feed import PolicyChange, PolicyFeed
+from codex_lb.control.usecases.view_key_usage import KeyUsage, ViewKeyUsage
 from codex_lb.kit.service import first_of
 
 log = structlog.get_logger(__name__)
 
+UsageContext: TypeAlias = "grpc.aio.ServicerContext[pb.GetKeyUsageRequest, pb.KeyUsage]"
 WatchContext: TypeAlias = "grpc.aio.ServicerContext[pb.WatchRequest, pb.WatchResponse]"
 
 
 class PolicyRpc(policy_pb2_grpc.PolicyServiceServicer):
     """The face of the policy feed."""
 
-    def __init__(self, feed: PolicyFeed) -> None:
+    def __init__(self, feed: PolicyFeed, view: ViewKeyUsage) -> None:
         self._feed = feed
+        self._view = view
         self._drained = asyncio.Event()
 
     def drain(self) -> None:
@@ -46,6 +53,39 @@ class PolicyRpc(policy_pb2_grpc.PolicyServiceServicer):
             yield response(change, self._feed.history_id)
             await first_of(partial(self._feed.changed, change.version), self._drained.wait)
             change = self._feed.since(change.version, self._feed.history_id)
+
+    async def GetKeyUsage(self, request: pb.GetKeyUsageRequest, _: UsageContext) -> pb.KeyUsage:
+        """Sums from the ledger, limits from memory."""
+        with told_as_failures():
+            return key_usage(await self._view(ApiKeyId(request.api_key_id)))
+
+
+def key_usage(value: KeyUsage) -> pb.KeyUsage:
+    """What a key has used."""
+    sums = value.sums
+    return pb.KeyUsage(
+        requests=sums.turns,
+        usage=lease_pb.Usage(
+            input_tokens=sums.input_tokens,
+            cached_input_tokens=sums.cached_input_tokens,
+            output_tokens=sums.output_tokens,
+            reasoning_tokens=sums.reasoning_tokens,
+            total_tokens=sums.total_tokens,
+        ),
+        cost_micro_usd=sums.cost_micro_usd,
+        limits=[
+            pb.KeyLimitUse(
+                unit=one.limit.unit,
+                window=one.limit.window,
+                model=one.limit.model,
+                amount_max=one.limit.amount_max,
+                amount_used=max(0, one.used),
+                resets_at=wire_instant(one.resets_at),
+                length=wire_seconds(LENGTH[one.limit.window].total_seconds()),
+            )
+            for one in value.limits
+        ],
+    )
 
 
 def response(change: PolicyChange, history_id: str) -> pb.WatchResponse:
@@ -121,6 +161,7 @@ def pool(value: PoolState) -> pb.PoolState:
                 used_percent=w.used_percent,
                 window_minutes=round(w.length_s / 60),
                 resets_at=wire_instant(w.resets_at),
+                capacity=w.capacity,
             )
             for w in value.windows
         ],

@@ -23,10 +23,12 @@ from codex_lb.control.store.repositories.request_log import SqlRequestLog
 from codex_lb.control.store.repositories.rollups import SqlRollups
 from codex_lb.control.store.repositories.sealed_rows import SqlSealedRows
 from codex_lb.control.store.repositories.settings import SqlSettings
+from codex_lb.control.store.repositories.spendings import SqlSpendings
 from codex_lb.control.store.repositories.terms import SqlTerms
 from codex_lb.control.store.repositories.turns import SqlTurns
 from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.alert_ports import Alerts
+from codex_lb.control.usecases.limit_ports import Spendings
 from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 from codex_lb.control.usecases.ports import (
     Accounts,
@@ -51,6 +53,7 @@ class SqlUnitOfWork:
         rollups = SqlRollups(self._transaction)
         self.accounts: Accounts = SqlAccounts(self._transaction, self._log, rollups)
         self.api_keys: ApiKeys = SqlApiKeys(self._transaction)
+        self.spendings: Spendings = SqlSpendings(self._transaction)
         self.exchanges: Exchanges = SqlExchanges(self._transaction)
         self.turns: Turns = SqlTurns(self._transaction, rollups)
         self.request_log: RequestLog = SqlRequestLog(self._transaction)

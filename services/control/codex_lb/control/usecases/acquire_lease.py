@@ -21,10 +21,11 @@ from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
 from codex_lb.control.domain.selection import Choice, Question
 from codex_lb.control.errors import CredentialUnreadableError
+from codex_lb.control.usecases.key_limits import KeyLimits, KeyRefusal
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Continuities, Leases
-from codex_lb.control.usecases.refusals import RefusalReason, Refused, refusal
+from codex_lb.control.usecases.refusals import RefusalReason, Refused, refusal, refusal_of_key
 from codex_lb.control.usecases.selector import Selector
 from codex_lb.kit.clock import Clock
 
@@ -95,6 +96,7 @@ class AcquireLease:
         term: int,
         book: SettingsBook,
         continuities: Continuities,
+        limits: KeyLimits,
         new_lease_id: Callable[[], str],
         open_from: float = 0.0,
         waiting_max: int = WAITING_MAX,
@@ -106,6 +108,7 @@ class AcquireLease:
         self._term = term
         self._book = book
         self._continuities = continuities
+        self._limits = limits
         self._new_lease_id = new_lease_id
         self._counter = count(1)
         # Until this monotonic instant gateways may still announce what an earlier control granted; granting before
@@ -163,7 +166,8 @@ class AcquireLease:
     def _line_up(self, turn: Turn) -> None:
         tie = turn.tie
         owner = tie.preferred if tie.is_bound or turn.is_holding_out else None
-        turn.kind = (turn.wanted.model, owner, frozenset(turn.wanted.excluded))
+        scope = self._limits.scope(turn.key)
+        turn.kind = (turn.wanted.model, owner, frozenset(turn.wanted.excluded), scope)
         turn.position = self._queue.put(turn)
         self._changed.set()
 
@@ -242,6 +246,7 @@ class AcquireLease:
             Question(
                 plans=self._selector.plans_offering(wanted.model),
                 excluded={**wanted.excluded, **turn.unreadable},
+                scope=self._limits.scope(turn.key),
                 preferred=tie.preferred,
                 is_bound=tie.is_bound,
                 reason=tie.reason,
@@ -271,7 +276,7 @@ class AcquireLease:
     def _told(self, turn: Turn, decision: Decision) -> Decision:
         return replace(decision, waited_s=self._waited_s(turn), position=turn.position)
 
-    async def _grant(self, turn: Turn, account_id: AccountId, decision: Decision) -> Granted | None:
+    async def _grant(self, turn: Turn, account_id: AccountId, decision: Decision) -> Granted | Refused | None:
         member = self._pool.get(account_id)
         if member is None:
             return None
@@ -281,8 +286,12 @@ class AcquireLease:
         except CredentialUnreadableError:
             turn.unreadable[account_id] = "credential_unreadable"
             return None
+        lease_id = LeaseId(self._new_lease_id())
+        reservation = await self._limits.reserve(lease_id, wanted)
+        if isinstance(reservation, KeyRefusal):
+            return refusal_of_key(reservation, self._told(turn, decision))
         lease = Lease(
-            lease_id=LeaseId(self._new_lease_id()),
+            lease_id=lease_id,
             epoch=epoch_of(self._term, next(self._counter)),
             account_id=account_id,
             generation=account.generation,
@@ -291,13 +300,14 @@ class AcquireLease:
             work=wanted.work,
             api_key_id=wanted.api_key_id,
             model=wanted.model,
-            reservation=(),
+            reservation=reservation,
             granted_at=self._clock.now(),
             decision=self._told(turn, decision) if turn.position else decision,
         )
         if not await self._leases.take(
             lease, turn.owner, slots=settings.account_stream_limit, create_slots=settings.account_create_limit
         ):
+            await self._limits.release(lease_id)
             return None
         continuity = wanted.continuity
         if continuity.affinity_keys:
@@ -317,3 +327,4 @@ class AcquireLease:
         """Nobody wants it any more."""
         if isinstance(answer, Granted):
             await self._leases.end(answer.lease.lease_id, epoch=answer.lease.epoch)
+            await self._limits.release(answer.lease.lease_id)

@@ -10,6 +10,7 @@ from codex_lb.control.domain.api_key import ApiKey, Secret, checked, rotated, se
 from codex_lb.control.domain.ids import ApiKeyId
 from codex_lb.control.errors import ApiKeyNotFoundError, InvalidUpdateError, StoreConflictError
 from codex_lb.control.usecases.key_book import KeyBook
+from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.ports import Store
 from codex_lb.kit.clock import Clock
 
@@ -22,6 +23,7 @@ class KeepApiKeys:
     def __init__(
         self,
         book: KeyBook,
+        limits: KeyLimits,
         store: Store,
         clock: Clock,
         *,
@@ -29,6 +31,7 @@ class KeepApiKeys:
         new_random_part: Callable[[], str],
     ) -> None:
         self._book = book
+        self._limits = limits
         self._store = store
         self._clock = clock
         self._new_id = new_id
@@ -67,7 +70,9 @@ class KeepApiKeys:
                 is_saved = await unit.api_keys.save(key)
             if not is_saved:
                 raise StoreConflictError("The key was changed by another control meanwhile. Look at it again.")
+            await self._limits.take_over(known, key)
             self._book.put(key)
+            await self._limits.changed(key)
         return key
 
     async def rotate(self, api_key_id: ApiKeyId, *, overlap: timedelta, etag: str = "") -> tuple[ApiKey, Secret]:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from codex_lb.control.domain.api_key import ApiKey
-from codex_lb.control.domain.ids import ApiKeyId
-from codex_lb.control.domain.policy import GatewayKey
+from codex_lb.control.domain.ids import AccountId, ApiKeyId
+from codex_lb.control.domain.policy import GatewayKey, ReachedLimit
 from codex_lb.control.errors import ApiKeyNotFoundError
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.ports import Store
@@ -19,6 +19,8 @@ class KeyBook:
     def __init__(self, feed: PolicyFeed) -> None:
         self._feed = feed
         self._keys: dict[ApiKeyId, ApiKey] = {}
+        self._scopes: dict[ApiKeyId, frozenset[AccountId]] = {}
+        self._reached: dict[ApiKeyId, tuple[ReachedLimit, ...]] = {}
         self.changing = asyncio.Lock()  # held from reading a key to storing it, so that no change is lost
 
     async def load(self, store: Store) -> None:
@@ -45,9 +47,28 @@ class KeyBook:
     def put(self, key: ApiKey) -> None:
         """A key that is new, or another than before; gateways learn of it at once."""
         self._keys[key.api_key_id] = key
-        self._feed.put_key(GatewayKey(key))
+        self._scopes.pop(key.api_key_id, None)
+        if key.account_scope is not None:
+            self._scopes[key.api_key_id] = frozenset(key.account_scope)
+        # Of a limit that was changed or reset nobody can say yet.
+        self._reached[key.api_key_id] = tuple(r for r in self._reached_by(key.api_key_id) if r.limit in key.limits)
+        self._feed.put_key(GatewayKey(key, self._reached[key.api_key_id]))
+
+    def scope(self, api_key_id: ApiKeyId) -> frozenset[AccountId] | None:
+        """The accounts a key may use; None for all."""
+        return self._scopes.get(api_key_id)
+
+    def tell_reached(self, api_key_id: ApiKeyId, reached: tuple[ReachedLimit, ...]) -> None:
+        """Which limits of a key are used up; told to gateways if that is news."""
+        if reached != self._reached_by(api_key_id):
+            self._reached[api_key_id] = reached
+            self._feed.put_key(GatewayKey(self._keys[api_key_id], reached))
 
     def remove(self, api_key_id: ApiKeyId) -> None:
         """A key is gone, for gateways at once."""
-        self._keys.pop(api_key_id, None)
+        for known in (self._keys, self._scopes, self._reached):
+            known.pop(api_key_id, None)
         self._feed.remove_key(api_key_id)
+
+    def _reached_by(self, api_key_id: ApiKeyId) -> tuple[ReachedLimit, ...]:
+        return self._reached.get(api_key_id, ())

@@ -19,6 +19,7 @@ from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome
 from codex_lb.control.domain.simulation import RecordedLease, Sample
 from codex_lb.control.usecases.alert_ports import Alerts
+from codex_lb.control.usecases.limit_ports import Spendings
 from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 
 
@@ -334,6 +335,7 @@ class UnitOfWork(Protocol):
 
     accounts: Accounts
     api_keys: ApiKeys
+    spendings: Spendings
     exchanges: Exchanges
     turns: Turns
     request_log: RequestLog

@@ -12,6 +12,7 @@ from codex_lb.control.domain.candidate import AT_RATE, NOT_OFFERED, STOPPED
 from codex_lb.control.domain.evidence import PLAN_REFUSALS
 from codex_lb.control.domain.lease import Decision
 from codex_lb.control.domain.selection import Choice
+from codex_lb.control.usecases.key_limits import KeyProblem, KeyRefusal
 
 LIMIT_CODES = frozenset({*PLAN_REFUSALS, "usage_limit_reached", "rate_limit_exceeded"})  # of faults a turn left for
 LIMITED = frozenset({AccountStatus.RATE_LIMITED.value, AccountStatus.QUOTA_EXCEEDED.value, STOPPED})
@@ -25,6 +26,8 @@ class RefusalReason(StrEnum):
     MODEL_NOT_OFFERED = "model_not_offered"
     POOL_BUSY = "pool_busy"
     OWNER_UNAVAILABLE = "owner_unavailable"
+    KEY_LIMIT_REACHED = "key_limit_reached"
+    KEY_INVALID = "key_invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +78,11 @@ def nobody_ready(counts: Mapping[str, int], total: int) -> str:
         return "The pool has no accounts yet. Add one, for example with: codex-lb admin accounts import auth.json"
     shares = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in sorted(counts.items()))
     return f"No account can serve this now ({shares})."
+
+
+KEY_REASONS = {KeyProblem.LIMIT_REACHED: RefusalReason.KEY_LIMIT_REACHED, KeyProblem.INVALID: RefusalReason.KEY_INVALID}
+
+
+def refusal_of_key(problem: KeyRefusal, decision: Decision) -> Refused:
+    """What speaks against the key, not against the pool."""
+    return Refused(KEY_REASONS[problem.problem], problem.message, problem.retry_at, problem.resets_at, decision)

@@ -13,6 +13,7 @@ from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Blame, Fault, Lease, Outcome, Settlement, Timings, TurnReport
 from codex_lb.control.domain.pricing import Cost, Prices, billable_tier
 from codex_lb.control.errors import EntriesRefusedError
+from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.ports import Continuities, Ended, Leases, Ledger
 from codex_lb.kit.clock import Clock
@@ -26,13 +27,21 @@ class SettleLeases:
     """The verb, in two steps: `apply` changes what is in memory, `record` makes it durable."""
 
     def __init__(
-        self, pool: Pool, leases: Leases, continuities: Continuities, ledger: Ledger, prices: Prices, clock: Clock
+        self,
+        pool: Pool,
+        leases: Leases,
+        continuities: Continuities,
+        ledger: Ledger,
+        prices: Prices,
+        limits: KeyLimits,
+        clock: Clock,
     ) -> None:
         self._continuities = continuities
         self._pool = pool
         self._leases = leases
         self._ledger = ledger
         self._prices = prices
+        self._limits = limits
         self._clock = clock
         self.turns_recorded = 0
 
@@ -51,6 +60,7 @@ class SettleLeases:
                 for evidence in settlement.evidence
                 if self._pool.observe(lease.account_id, evidence)
             ]
+        await self._limits.settle(settlements)
         return learned
 
     async def record(
@@ -68,6 +78,7 @@ class SettleLeases:
             log.warning("settlements refused by the database", lease_ids=sorted(error.lease_ids), why=str(error))
             refused, lost_turns = error.lease_ids, len(error.turn_ids)
         self.turns_recorded += len(reports) - lost_turns
+        await self._limits.stored(settlement.lease.lease_id for settlement in settlements)
         lease_ids = [settlement.lease.lease_id for settlement in settlements]
         return Ended(
             lease_ids=tuple(lease_id for lease_id in lease_ids if lease_id not in refused),
@@ -81,7 +92,9 @@ class SettleLeases:
         lapsed = await self._leases.lapse(now=now)
         if lapsed:
             abandoned = [self._abandoned(lease) for lease in lapsed]
+            await self._limits.settle(abandoned)
             await self._ledger.write(abandoned, [_line_of(settlement) for settlement in abandoned], [])
+            await self._limits.stored(lease.lease_id for lease in lapsed)
         return len(lapsed)
 
     def _priced(

@@ -11,8 +11,11 @@ from codex_lb.control.domain.api_key import ApiKey
 from codex_lb.control.domain.ids import ApiKeyId
 from codex_lb.control.errors import StoreUnavailableError
 from codex_lb.control.usecases.key_book import KeyBook
+from codex_lb.control.usecases.key_limits import KeyLimits
+from codex_lb.control.usecases.limit_ports import BudgetUse
 from codex_lb.control.usecases.pages import Page, page_of
-from codex_lb.control.usecases.ports import Store
+from codex_lb.control.usecases.ports import Leases, Store
+from codex_lb.kit.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +24,20 @@ class ApiKeyView:
 
     key: ApiKey
     last_used_at: datetime | None
+    use: Mapping[str, BudgetUse]  # by limit_id
+    now: datetime
+    streams_in_use: int
 
 
 class ViewApiKeys:
     """The verbs get and list. While the database is away nobody knows when keys were last used; the rest is in memory."""
 
-    def __init__(self, book: KeyBook, store: Store) -> None:
+    def __init__(self, book: KeyBook, limits: KeyLimits, leases: Leases, store: Store, clock: Clock) -> None:
         self._book = book
+        self._limits = limits
+        self._leases = leases
         self._store = store
+        self._clock = clock
 
     async def one(self, api_key_id: ApiKeyId) -> ApiKeyView:
         """Raises ApiKeyNotFoundError."""
@@ -37,12 +46,17 @@ class ViewApiKeys:
     async def page(self, *, size: int, token: str) -> Page[ApiKeyView]:
         """Keys behind the page token's, oldest first. Raises InvalidPageTokenError."""
         last_used = await self._last_used()
-        views = (ApiKeyView(key, last_used.get(key.api_key_id)) for key in self._book.all())
-        return page_of(views, lambda v: (v.key.created_at, v.key.api_key_id), size=size, token=token)
+        page = page_of(self._book.all(), lambda key: (key.created_at, key.api_key_id), size=size, token=token)
+        views = [await self._view(key, last_used.get(key.api_key_id)) for key in page.entries]
+        return Page(tuple(views), page.next_page_token, page.total)
 
     async def view(self, key: ApiKey) -> ApiKeyView:
         """A key as people see it."""
-        return ApiKeyView(key, (await self._last_used()).get(key.api_key_id))
+        return await self._view(key, (await self._last_used()).get(key.api_key_id))
+
+    async def _view(self, key: ApiKey, last_used_at: datetime | None) -> ApiKeyView:
+        use = await self._limits.use_of(key)
+        return ApiKeyView(key, last_used_at, use, self._clock.now(), self._leases.held_by_key(key.api_key_id))
 
     async def _last_used(self) -> Mapping[ApiKeyId, datetime]:
         with suppress(StoreUnavailableError):

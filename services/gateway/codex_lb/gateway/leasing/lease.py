@@ -53,6 +53,8 @@ class Wanted:
     preferred_account_id: str = ""  # whose upstream state the turn refers to
     is_bound: bool = False  # nobody else will do
     work: Work = Work.TURN
+    input_tokens: int = 0  # what the turn may use, for its key's limits
+    output_tokens: int = 0
     anchors: tuple[Anchor, ...] = ()  # state the turn refers to, the newest last
     affinity_keys: tuple[bytes, ...] = ()  # of its conversation, the narrowest first
 

@@ -65,6 +65,7 @@ class PoolWindow:
     used_percent: float
     window_minutes: int
     resets_at: datetime | None
+    capacity: float = 0.0  # credits, 0 where nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +202,5 @@ def _window(message: pb.PoolWindow) -> PoolWindow:
         message.used_percent,
         message.window_minutes,
         wire.read_instant(message.resets_at) if message.HasField("resets_at") else None,
+        message.capacity,
     )

@@ -54,6 +54,7 @@ def acquire(acquire_id: int, wanted: Wanted) -> pb.Acquire:
         service_tier=wanted.service_tier,
         api_key_id=wanted.api_key_id,
         excluded=[pb.ExcludedAccount(account_id=a, fault_code=c) for a, c in wanted.excluded.items()],
+        estimate=pb.Estimate(input_tokens=wanted.input_tokens, output_tokens=wanted.output_tokens),
         wait_max=span(wanted.wait_max_s),
         preferred_account_id=wanted.preferred_account_id,
         continuity=pb.Continuity(
@@ -88,7 +89,7 @@ def lease(granted: pb.Granted, asked: pb.Acquire) -> Lease:
         api_key_id=asked.api_key_id,
         model=asked.model,
         reservation=granted.reservation,
-        granted_at=now(),
+        granted_at=granted.granted_at,
         decision=granted.decision,
     )
     return Lease(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
+from typing import TypeVar
 
 from starlette.types import Scope
 
 from codex_lb.gateway.errors import ControlUnavailableError, TooManyFailuresError, WrongKeyError
-from codex_lb.gateway.ingress.authenticate import authenticate, check_address
+from codex_lb.gateway.ingress.authenticate import authenticate, check_address, check_key
 from codex_lb.gateway.ingress.client_ip import Caller, caller_of
 from codex_lb.gateway.ingress.failed_attempts import FailedAttempts
 from codex_lb.gateway.leasing.policy import KeyPolicy, Policy, PolicyClient
 from codex_lb.gateway.upstream.headers import VERSION, RawHeader
 from codex_lb.kit.clock import Clock
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,16 @@ class Admitted:
     caller: Caller
     key: KeyPolicy | None
     policy: Policy
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """A caller with a key that works."""
+
+    key: KeyPolicy
+    policy: Policy
+    at: datetime
 
 
 class Gate:
@@ -46,11 +61,20 @@ class Gate:
         """Raises ForbiddenAddressError, UnauthenticatedError or TooManyFailuresError; ControlUnavailableError before
         control was heard for the first time.
         """
-        headers: list[RawHeader] = scope["headers"]
+        policy, caller, now = self._known(scope)
+        key = self._checked(caller, lambda: authenticate(policy, caller, bearer(scope), now=now))
+        return Admitted(caller, key, policy, now)
+
+    def admit_key(self, scope: Scope) -> KeyHolder:
+        """The same for what needs a key even while keys are off."""
+        policy, caller, now = self._known(scope)
+        return KeyHolder(self._checked(caller, lambda: check_key(policy, bearer(scope), now=now)), policy, now)
+
+    def _known(self, scope: Scope) -> tuple[Policy, Caller, datetime]:
         client = scope.get("client")
         caller = caller_of(
             client[0] if client else "127.0.0.1",  # a unix socket has no address and is as local as can be
-            headers,
+            scope["headers"],
             trust_headers=self._trust_headers,
             trusted_proxies=self._trusted_proxies,
         )
@@ -59,14 +83,21 @@ class Gate:
             # Whether keys are asked for is not known yet: neither a 401 nor a pass would be true.
             raise ControlUnavailableError("The gateway has not heard from control yet. Try again in a few seconds.")
         check_address(policy, caller)
+        return policy, caller, self._clock.now()
+
+    def _checked(self, caller: Caller, check: Callable[[], T]) -> T:
         try:
-            key = authenticate(policy, caller, header(headers, b"authorization"), now=self._clock.now())
+            return check()
         except WrongKeyError as error:
             wait_s = self._failed.failed(caller.client or caller.peer, now_s=self._clock.monotonic())
             if wait_s > 0:
                 raise TooManyFailuresError(retry_after_s=wait_s) from error
             raise
-        return Admitted(caller, key, policy)
+
+
+def bearer(scope: Scope) -> bytes:
+    """The Authorization header."""
+    return header(scope["headers"], b"authorization")
 
 
 def header(headers: list[RawHeader], name: bytes) -> bytes:

@@ -10,10 +10,10 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from codex_lb.gateway.continuity.classify import classify
-from codex_lb.gateway.errors import ForbiddenError
+from codex_lb.gateway.errors import ForbiddenError, KeyLimitReachedError
 from codex_lb.gateway.ingress.body import read_body, unpack
 from codex_lb.gateway.ingress.inline_images import FetchImages
-from codex_lb.gateway.leasing.policy import KeyPolicy, ListedModel
+from codex_lb.gateway.leasing.policy import KeyPolicy, ListedModel, ReachedLimit
 from codex_lb.gateway.routes.gate import Admitted, header
 from codex_lb.gateway.translate.image_parts import image_urls, with_images
 from codex_lb.gateway.translate.key_terms import FREE, KeyTerms
@@ -22,6 +22,10 @@ from codex_lb.gateway.translate.model_alias import Catalog
 from codex_lb.gateway.turn.context import TurnRequest
 from codex_lb.gateway.upstream.headers import RawHeader
 from codex_lb.kit.clock import Clock
+
+BYTES_PER_TOKEN = 4  # of English, code and JSON alike, about
+INPUT_TOKENS_ESTIMATED_MAX = 32_768  # an image is megabytes of base64 and a thousand tokens
+REMEMBERED_TOKENS_ESTIMATED = 8192  # data-plane reference 6.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ def turn_of(
     content_encoding: str = "",
     request_bytes: int | None = None,
     plain: bytes | None = None,
+    is_continuation: bool = False,
 ) -> TurnRequest:
     """The turn that serves the request with this body for upstream. Raises ForbiddenError.
 
@@ -102,7 +107,14 @@ def turn_of(
         session_id=session_of(received.headers),
         request_bytes=len(received.sent) if request_bytes is None else request_bytes,
         continuity=classify(received.headers, body if plain is None else plain),
+        input_tokens_max=input_estimate(len(body if plain is None else plain), is_continuation=is_continuation),
     )
+
+
+def input_estimate(size: int, *, is_continuation: bool) -> int:
+    """Input tokens that a request of this size may come to; what upstream remembers of the conversation is not in it."""
+    tokens = min(-(-size // BYTES_PER_TOKEN), INPUT_TOKENS_ESTIMATED_MAX)
+    return max(tokens, REMEMBERED_TOKENS_ESTIMATED) if is_continuation else tokens
 
 
 def terms_of(key: KeyPolicy | None) -> KeyTerms:
@@ -113,12 +125,24 @@ def terms_of(key: KeyPolicy | None) -> KeyTerms:
 
 
 def check_model(model: str, admitted: Admitted) -> None:
-    """Raises ForbiddenError when the key may not use the model."""
+    """Raises ForbiddenError when the key may not use the model, KeyLimitReachedError when it has used up a limit."""
     key = admitted.key
-    if key is not None and key.allowed_models and model not in key.allowed_models:
+    if key is None:
+        return
+    if key.allowed_models and model not in key.allowed_models:
         error = ForbiddenError(f"This API key does not have access to model '{model}'")
         error.code = "model_not_allowed"
         raise error
+    for limit in key.reached_limits:
+        if limit.model in ("", model) and limit.resets_at > admitted.at:
+            raise KeyLimitReachedError(limit_words(limit), retry_at=limit.resets_at)
+
+
+def limit_words(limit: ReachedLimit) -> str:
+    """What is said of a limit that is used up; control says the same."""
+    of_model = f" for model {limit.model}" if limit.model else ""
+    resets = f"Usage resets at {limit.resets_at:%Y-%m-%dT%H:%M:%SZ}."
+    return f"API key {limit.unit} {limit.window} limit exceeded{of_model}. {resets}"
 
 
 class Level(msgspec.Struct):

@@ -233,6 +233,7 @@ class Connection:
             body=create.body,
             request_bytes=size,
             plain=create.frame.encode(),
+            is_continuation=bool(create.previous_response_id),
         )
 
     async def _until_gone(self) -> None:

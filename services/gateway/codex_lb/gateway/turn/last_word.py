@@ -6,6 +6,7 @@ from typing import assert_never
 
 from codex_lb.gateway.errors import (
     GatewayError,
+    KeyLimitReachedError,
     ModelNotOfferedError,
     NoAccountError,
     OwnerUnavailableError,
@@ -14,6 +15,7 @@ from codex_lb.gateway.errors import (
     RateLimitedError,
     UpstreamFailedError,
     UpstreamRefusedError,
+    WrongKeyError,
 )
 from codex_lb.gateway.leasing.client import LeaseRefusedError
 from codex_lb.gateway.outcome import Blame, Broken, Failure, Limited, Rejected
@@ -24,6 +26,10 @@ def error_of_refusal(refusal: LeaseRefusedError, failure: Failure | None) -> Gat
     if isinstance(failure, Rejected) and failure.fault.blame is Blame.MODEL:
         return error_of_failure(failure, is_pool_spent=True)  # no account would have taken it
     match refusal.reason:
+        case "ERROR_REASON_KEY_LIMIT_REACHED":
+            return KeyLimitReachedError(str(refusal), retry_at=refusal.retry_at)
+        case "ERROR_REASON_KEY_INVALID":
+            return WrongKeyError(str(refusal))
         case "ERROR_REASON_POOL_EXHAUSTED":
             plan = failure.fault.plan if failure is not None else ""
             return PoolExhaustedError(str(refusal), resets_at=refusal.resets_at, plan=plan)

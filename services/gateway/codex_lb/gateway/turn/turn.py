@@ -40,6 +40,7 @@ from codex_lb.gateway.upstream.websocket import UpstreamSockets
 from codex_lb.kit.backoff import Backoff
 from codex_lb.kit.clock import Clock
 
+OUTPUT_TOKENS_ESTIMATED = 2048  # data-plane reference 6.4; most turns of agents answer with less
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that hung up; only ever seen in the log
 log = structlog.get_logger(__name__)
 
@@ -241,6 +242,8 @@ class Turn:
             api_key_id=self._request.api_key_id,
             excluded=excluded,
             wait_max_s=self._turns.limits.lease_wait_s,
+            input_tokens=self._request.input_tokens_max,
+            output_tokens=OUTPUT_TOKENS_ESTIMATED,
             preferred_account_id=wish.account_id,
             is_bound=wish.is_bound,
             anchors=self._request.continuity.anchors,

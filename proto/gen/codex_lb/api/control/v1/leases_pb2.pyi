@@ -672,6 +672,7 @@ class Granted(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     FOREIGN_ANCHORS_FIELD_NUMBER: _builtins.int
     CREATE_SLOT_FIELD_NUMBER: _builtins.int
+    GRANTED_AT_FIELD_NUMBER: _builtins.int
     acquire_id: _builtins.int
     """The acquire it answers."""
     lease_id: _builtins.str
@@ -710,6 +711,10 @@ class Granted(_message.Message):
     def create_slot(self) -> Global___Slot:
         """Present when creating answers is limited: control wants to know when upstream begins to answer."""
 
+    @_builtins.property
+    def granted_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was granted, by control's clock; says which windows of the key's limits it counts in."""
+
     def __init__(
         self,
         *,
@@ -726,10 +731,11 @@ class Granted(_message.Message):
         decision: Global___Decision | None = ...,
         foreign_anchors: _abc.Iterable[_builtins.bytes] | None = ...,
         create_slot: Global___Slot | None = ...,
+        granted_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_slot", b"create_slot", "decision", b"decision", "expires_at", b"expires_at", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_slot", b"create_slot", "decision", b"decision", "expires_at", b"expires_at", "granted_at", b"granted_at", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "account_id", b"account_id", "acquire_id", b"acquire_id", "chatgpt_account_id", b"chatgpt_account_id", "create_slot", b"create_slot", "credential_generation", b"credential_generation", "decision", b"decision", "epoch", b"epoch", "expires_at", b"expires_at", "foreign_anchors", b"foreign_anchors", "lease_id", b"lease_id", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "account_id", b"account_id", "acquire_id", b"acquire_id", "chatgpt_account_id", b"chatgpt_account_id", "create_slot", b"create_slot", "credential_generation", b"credential_generation", "decision", b"decision", "epoch", b"epoch", "expires_at", b"expires_at", "foreign_anchors", b"foreign_anchors", "granted_at", b"granted_at", "lease_id", b"lease_id", "reservation", b"reservation", "slot", b"slot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,34 +22,42 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from codex_lb.api.control.v1 import leases_pb2 as codex__lb_dot_api_dot_control_dot_v1_dot_leases__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$codex_lb/api/control/v1/policy.proto\x12\x17\x63odex_lb.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"G\n\x0cWatchRequest\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nhistory_id\x18\x03 \x01(\t\"\xc0\x02\n\rWatchResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x12\n\nhistory_id\x18\x02 \x01(\t\x12\x13\n\x0bis_snapshot\x18\x03 \x01(\x08\x12:\n\x08settings\x18\x04 \x01(\x0b\x32(.codex_lb.api.control.v1.GatewaySettings\x12\x37\n\x08\x61pi_keys\x18\x05 \x03(\x0b\x32%.codex_lb.api.control.v1.ApiKeyPolicy\x12\x1b\n\x13removed_api_key_ids\x18\x06 \x03(\t\x12\x31\n\x07\x63\x61talog\x18\x07 \x01(\x0b\x32 .codex_lb.api.control.v1.Catalog\x12\x30\n\x04pool\x18\x08 \x01(\x0b\x32\".codex_lb.api.control.v1.PoolState\"\xc1\x01\n\x0fGatewaySettings\x12\x1c\n\x14\x61pi_key_auth_enabled\x18\x01 \x01(\x08\x12$\n\x1cunauthenticated_client_cidrs\x18\x02 \x03(\t\x12!\n\x19upstream_stream_transport\x18\x03 \x01(\t\x12)\n!hide_upstream_quota_from_api_keys\x18\x04 \x01(\x08\x12\x1c\n\x14\x61llowed_client_cidrs\x18\x05 \x03(\t\"\xc6\x03\n\x0c\x41piKeyPolicy\x12\x12\n\napi_key_id\x18\x01 \x01(\t\x12\x12\n\nkey_digest\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x04 \x01(\x08\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x61llowed_models\x18\x06 \x03(\t\x12\x16\n\x0e\x65nforced_model\x18\x07 \x01(\t\x12!\n\x19\x65nforced_reasoning_effort\x18\x08 \x01(\t\x12\x1d\n\x15\x65nforced_service_tier\x18\t \x01(\t\x12!\n\x19\x61llowed_reasoning_efforts\x18\n \x03(\t\x12=\n\x0ereached_limits\x18\x0b \x03(\x0b\x32%.codex_lb.api.control.v1.ReachedLimit\x12\x1b\n\x13previous_key_digest\x18\x0c \x01(\x0c\x12\x36\n\x12previous_key_until\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0eusage_sections\x18\x0e \x03(\t\"j\n\x0cReachedLimit\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06window\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12-\n\tresets_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x07\x43\x61talog\x12\x35\n\x06models\x18\x01 \x03(\x0b\x32%.codex_lb.api.control.v1.CatalogModel\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"?\n\x0c\x43\x61talogModel\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x12\n\nentry_json\x18\x02 \x01(\x0c\x12\r\n\x05plans\x18\x03 \x03(\t\"k\n\tPoolState\x12\x16\n\x0eready_accounts\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63ounts\x18\x02 \x01(\r\x12\x34\n\x07windows\x18\x03 \x03(\x0b\x32#.codex_lb.api.control.v1.PoolWindow\"y\n\nPoolWindow\x12\x0e\n\x06window\x18\x01 \x01(\t\x12\x14\n\x0cused_percent\x18\x02 \x01(\x01\x12\x16\n\x0ewindow_minutes\x18\x03 \x01(\r\x12-\n\tresets_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2i\n\rPolicyService\x12X\n\x05Watch\x12%.codex_lb.api.control.v1.WatchRequest\x1a&.codex_lb.api.control.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$codex_lb/api/control/v1/policy.proto\x12\x17\x63odex_lb.api.control.v1\x1a$codex_lb/api/control/v1/leases.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"G\n\x0cWatchRequest\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nhistory_id\x18\x03 \x01(\t\"\xc0\x02\n\rWatchResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x12\n\nhistory_id\x18\x02 \x01(\t\x12\x13\n\x0bis_snapshot\x18\x03 \x01(\x08\x12:\n\x08settings\x18\x04 \x01(\x0b\x32(.codex_lb.api.control.v1.GatewaySettings\x12\x37\n\x08\x61pi_keys\x18\x05 \x03(\x0b\x32%.codex_lb.api.control.v1.ApiKeyPolicy\x12\x1b\n\x13removed_api_key_ids\x18\x06 \x03(\t\x12\x31\n\x07\x63\x61talog\x18\x07 \x01(\x0b\x32 .codex_lb.api.control.v1.Catalog\x12\x30\n\x04pool\x18\x08 \x01(\x0b\x32\".codex_lb.api.control.v1.PoolState\"\xc1\x01\n\x0fGatewaySettings\x12\x1c\n\x14\x61pi_key_auth_enabled\x18\x01 \x01(\x08\x12$\n\x1cunauthenticated_client_cidrs\x18\x02 \x03(\t\x12!\n\x19upstream_stream_transport\x18\x03 \x01(\t\x12)\n!hide_upstream_quota_from_api_keys\x18\x04 \x01(\x08\x12\x1c\n\x14\x61llowed_client_cidrs\x18\x05 \x03(\t\"\xc6\x03\n\x0c\x41piKeyPolicy\x12\x12\n\napi_key_id\x18\x01 \x01(\t\x12\x12\n\nkey_digest\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x04 \x01(\x08\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x61llowed_models\x18\x06 \x03(\t\x12\x16\n\x0e\x65nforced_model\x18\x07 \x01(\t\x12!\n\x19\x65nforced_reasoning_effort\x18\x08 \x01(\t\x12\x1d\n\x15\x65nforced_service_tier\x18\t \x01(\t\x12!\n\x19\x61llowed_reasoning_efforts\x18\n \x03(\t\x12=\n\x0ereached_limits\x18\x0b \x03(\x0b\x32%.codex_lb.api.control.v1.ReachedLimit\x12\x1b\n\x13previous_key_digest\x18\x0c \x01(\x0c\x12\x36\n\x12previous_key_until\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0eusage_sections\x18\x0e \x03(\t\"j\n\x0cReachedLimit\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06window\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12-\n\tresets_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x07\x43\x61talog\x12\x35\n\x06models\x18\x01 \x03(\x0b\x32%.codex_lb.api.control.v1.CatalogModel\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"?\n\x0c\x43\x61talogModel\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x12\n\nentry_json\x18\x02 \x01(\x0c\x12\r\n\x05plans\x18\x03 \x03(\t\"(\n\x12GetKeyUsageRequest\x12\x12\n\napi_key_id\x18\x01 \x01(\t\"\x99\x01\n\x08KeyUsage\x12\x10\n\x08requests\x18\x01 \x01(\x04\x12-\n\x05usage\x18\x02 \x01(\x0b\x32\x1e.codex_lb.api.control.v1.Usage\x12\x16\n\x0e\x63ost_micro_usd\x18\x03 \x01(\x04\x12\x34\n\x06limits\x18\x04 \x03(\x0b\x32$.codex_lb.api.control.v1.KeyLimitUse\"\xbd\x01\n\x0bKeyLimitUse\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06window\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\namount_max\x18\x04 \x01(\x04\x12\x13\n\x0b\x61mount_used\x18\x05 \x01(\x04\x12-\n\tresets_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06length\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"k\n\tPoolState\x12\x16\n\x0eready_accounts\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63ounts\x18\x02 \x01(\r\x12\x34\n\x07windows\x18\x03 \x03(\x0b\x32#.codex_lb.api.control.v1.PoolWindow\"\x8b\x01\n\nPoolWindow\x12\x0e\n\x06window\x18\x01 \x01(\t\x12\x14\n\x0cused_percent\x18\x02 \x01(\x01\x12\x16\n\x0ewindow_minutes\x18\x03 \x01(\r\x12-\n\tresets_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63\x61pacity\x18\x05 \x01(\x01\x32\xc8\x01\n\rPolicyService\x12X\n\x05Watch\x12%.codex_lb.api.control.v1.WatchRequest\x1a&.codex_lb.api.control.v1.WatchResponse0\x01\x12]\n\x0bGetKeyUsage\x12+.codex_lb.api.control.v1.GetKeyUsageRequest\x1a!.codex_lb.api.control.v1.KeyUsageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'codex_lb.api.control.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHREQUEST']._serialized_start=98
-  _globals['_WATCHREQUEST']._serialized_end=169
-  _globals['_WATCHRESPONSE']._serialized_start=172
-  _globals['_WATCHRESPONSE']._serialized_end=492
-  _globals['_GATEWAYSETTINGS']._serialized_start=495
-  _globals['_GATEWAYSETTINGS']._serialized_end=688
-  _globals['_APIKEYPOLICY']._serialized_start=691
-  _globals['_APIKEYPOLICY']._serialized_end=1145
-  _globals['_REACHEDLIMIT']._serialized_start=1147
-  _globals['_REACHEDLIMIT']._serialized_end=1253
-  _globals['_CATALOG']._serialized_start=1255
-  _globals['_CATALOG']._serialized_end=1333
-  _globals['_CATALOGMODEL']._serialized_start=1335
-  _globals['_CATALOGMODEL']._serialized_end=1398
-  _globals['_POOLSTATE']._serialized_start=1400
-  _globals['_POOLSTATE']._serialized_end=1507
-  _globals['_POOLWINDOW']._serialized_start=1509
-  _globals['_POOLWINDOW']._serialized_end=1630
-  _globals['_POLICYSERVICE']._serialized_start=1632
-  _globals['_POLICYSERVICE']._serialized_end=1737
+  _globals['_WATCHREQUEST']._serialized_start=168
+  _globals['_WATCHREQUEST']._serialized_end=239
+  _globals['_WATCHRESPONSE']._serialized_start=242
+  _globals['_WATCHRESPONSE']._serialized_end=562
+  _globals['_GATEWAYSETTINGS']._serialized_start=565
+  _globals['_GATEWAYSETTINGS']._serialized_end=758
+  _globals['_APIKEYPOLICY']._serialized_start=761
+  _globals['_APIKEYPOLICY']._serialized_end=1215
+  _globals['_REACHEDLIMIT']._serialized_start=1217
+  _globals['_REACHEDLIMIT']._serialized_end=1323
+  _globals['_CATALOG']._serialized_start=1325
+  _globals['_CATALOG']._serialized_end=1403
+  _globals['_CATALOGMODEL']._serialized_start=1405
+  _globals['_CATALOGMODEL']._serialized_end=1468
+  _globals['_GETKEYUSAGEREQUEST']._serialized_start=1470
+  _globals['_GETKEYUSAGEREQUEST']._serialized_end=1510
+  _globals['_KEYUSAGE']._serialized_start=1513
+  _globals['_KEYUSAGE']._serialized_end=1666
+  _globals['_KEYLIMITUSE']._serialized_start=1669
+  _globals['_KEYLIMITUSE']._serialized_end=1858
+  _globals['_POOLSTATE']._serialized_start=1860
+  _globals['_POOLSTATE']._serialized_end=1967
+  _globals['_POOLWINDOW']._serialized_start=1970
+  _globals['_POOLWINDOW']._serialized_end=2109
+  _globals['_POLICYSERVICE']._serialized_start=2112
+  _globals['_POLICYSERVICE']._serialized_end=2312
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 What gateways must know to authenticate, list models and refuse early without asking."""
 
+from codex_lb.api.control.v1 import leases_pb2 as _leases_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -334,6 +336,116 @@ class CatalogModel(_message.Message):
 Global___CatalogModel: _TypeAlias = CatalogModel  # noqa: Y015
 
 @_typing.final
+class GetKeyUsageRequest(_message.Message):
+    """GetKeyUsageRequest names a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    API_KEY_ID_FIELD_NUMBER: _builtins.int
+    api_key_id: _builtins.str
+    """The key's id."""
+    def __init__(
+        self,
+        *,
+        api_key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyUsageRequest: _TypeAlias = GetKeyUsageRequest  # noqa: Y015
+
+@_typing.final
+class KeyUsage(_message.Message):
+    """KeyUsage is what a key has used since it was made, and how its limits stand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    COST_MICRO_USD_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    requests: _builtins.int
+    """Turns."""
+    cost_micro_usd: _builtins.int
+    """What they cost by the price list, in micro-dollars."""
+    @_builtins.property
+    def usage(self) -> _leases_pb2.Usage:
+        """Tokens."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyLimitUse]:
+        """Its limits."""
+
+    def __init__(
+        self,
+        *,
+        requests: _builtins.int = ...,
+        usage: _leases_pb2.Usage | None = ...,
+        cost_micro_usd: _builtins.int = ...,
+        limits: _abc.Iterable[Global___KeyLimitUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_micro_usd", b"cost_micro_usd", "limits", b"limits", "requests", b"requests", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyUsage: _TypeAlias = KeyUsage  # noqa: Y015
+
+@_typing.final
+class KeyLimitUse(_message.Message):
+    """KeyLimitUse is how a limit stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    AMOUNT_MAX_FIELD_NUMBER: _builtins.int
+    AMOUNT_USED_FIELD_NUMBER: _builtins.int
+    RESETS_AT_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    unit: _builtins.str
+    """What is limited, such as "total_tokens"."""
+    window: _builtins.str
+    """"5h", "day", "week" or "month"."""
+    model: _builtins.str
+    """Model it is about, empty for all."""
+    amount_max: _builtins.int
+    """How much may be used, in the unit (tokens, micro-dollars, turns)."""
+    amount_used: _builtins.int
+    """How much is used."""
+    @_builtins.property
+    def resets_at(self) -> _timestamp_pb2.Timestamp:
+        """When the window starts anew."""
+
+    @_builtins.property
+    def length(self) -> _duration_pb2.Duration:
+        """Length of the window."""
+
+    def __init__(
+        self,
+        *,
+        unit: _builtins.str = ...,
+        window: _builtins.str = ...,
+        model: _builtins.str = ...,
+        amount_max: _builtins.int = ...,
+        amount_used: _builtins.int = ...,
+        resets_at: _timestamp_pb2.Timestamp | None = ...,
+        length: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "resets_at", b"resets_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_max", b"amount_max", "amount_used", b"amount_used", "length", b"length", "model", b"model", "resets_at", b"resets_at", "unit", b"unit", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyLimitUse: _TypeAlias = KeyLimitUse  # noqa: Y015
+
+@_typing.final
 class PoolState(_message.Message):
     """PoolState lets a gateway refuse early and answer quota questions."""
 
@@ -375,12 +487,15 @@ class PoolWindow(_message.Message):
     USED_PERCENT_FIELD_NUMBER: _builtins.int
     WINDOW_MINUTES_FIELD_NUMBER: _builtins.int
     RESETS_AT_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
     window: _builtins.str
     """"primary", "secondary" or "monthly"."""
     used_percent: _builtins.float
     """Share used, weighted by capacity, 0 to 100."""
     window_minutes: _builtins.int
     """Length in minutes."""
+    capacity: _builtins.float
+    """Credits of all accounts together; 0 where none of their plans has a known amount."""
     @_builtins.property
     def resets_at(self) -> _timestamp_pb2.Timestamp:
         """Earliest reset."""
@@ -392,10 +507,11 @@ class PoolWindow(_message.Message):
         used_percent: _builtins.float = ...,
         window_minutes: _builtins.int = ...,
         resets_at: _timestamp_pb2.Timestamp | None = ...,
+        capacity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resets_at", b"resets_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resets_at", b"resets_at", "used_percent", b"used_percent", "window", b"window", "window_minutes", b"window_minutes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "resets_at", b"resets_at", "used_percent", b"used_percent", "window", b"window", "window_minutes", b"window_minutes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

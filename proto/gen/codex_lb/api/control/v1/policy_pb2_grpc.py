@@ -40,6 +40,11 @@ class PolicyServiceStub:
                 request_serializer=codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.WatchRequest.SerializeToString,
                 response_deserializer=codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.GetKeyUsage = channel.unary_unary(
+                '/codex_lb.api.control.v1.PolicyService/GetKeyUsage',
+                request_serializer=codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.GetKeyUsageRequest.SerializeToString,
+                response_deserializer=codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.KeyUsage.FromString,
+                _registered_method=True)
 
 
 class PolicyServiceServicer:
@@ -53,6 +58,13 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetKeyUsage(self, request, context):
+        """GetKeyUsage tells what a key has used, for its holder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.WatchRequest.FromString,
                     response_serializer=codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.WatchResponse.SerializeToString,
+            ),
+            'GetKeyUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyUsage,
+                    request_deserializer=codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.GetKeyUsageRequest.FromString,
+                    response_serializer=codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.KeyUsage.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class PolicyService:
             '/codex_lb.api.control.v1.PolicyService/Watch',
             codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.WatchRequest.SerializeToString,
             codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeyUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/codex_lb.api.control.v1.PolicyService/GetKeyUsage',
+            codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.GetKeyUsageRequest.SerializeToString,
+            codex__lb_dot_api_dot_control_dot_v1_dot_policy__pb2.KeyUsage.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class PolicyServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PolicyServiceAsyncStub: ...
     Watch: _grpc.UnaryStreamMultiCallable[_policy_pb2.WatchRequest, _policy_pb2.WatchResponse]
     """Watch sends a snapshot, then deltas. A gateway that names the version it holds gets only what came since."""
+    GetKeyUsage: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetKeyUsageRequest, _policy_pb2.KeyUsage]
+    """GetKeyUsage tells what a key has used, for its holder."""
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
@@ -43,6 +45,8 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Watch: _aio.UnaryStreamMultiCallable[_policy_pb2.WatchRequest, _policy_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch sends a snapshot, then deltas. A gateway that names the version it holds gets only what came since."""
+    GetKeyUsage: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetKeyUsageRequest, _policy_pb2.KeyUsage]  # type: ignore[assignment]
+    """GetKeyUsage tells what a key has used, for its holder."""
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     """PolicyService streams the policy snapshot."""
@@ -54,5 +58,13 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_policy_pb2.WatchResponse], _abc.AsyncIterator[_policy_pb2.WatchResponse]]:
         """Watch sends a snapshot, then deltas. A gateway that names the version it holds gets only what came since."""
+
+    @_abc_1.abstractmethod
+    def GetKeyUsage(
+        self,
+        request: _policy_pb2.GetKeyUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.KeyUsage, _abc.Awaitable[_policy_pb2.KeyUsage]]:
+        """GetKeyUsage tells what a key has used, for its holder."""
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -90,5 +90,6 @@ attempts = Table(
     Index(None, "turn_id"),
     Index(None, "granted_at"),
     Index(None, "account_id", "ended_at"),
+    Index(None, "api_key_id", "granted_at"),
     Index(None, "ended_at"),  # whose anchors are recalled, and what is past its retention
 )
