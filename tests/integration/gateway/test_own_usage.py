@@ -94,7 +94,9 @@ async def test_where_codex_looks_for_an_account_a_key_sees_its_own_limits(door: 
 
 
 async def test_the_pools_quota_can_be_hidden_from_key_holders(door: Door) -> None:
-    made = await door.key()
+    telling = await door.pair.upstream.add_account("telling", sends_rate_limit_events=True)
+    name = await door.pair.import_account(telling)
+    made = await door.key(account_scope=pb.AccountScope(accounts=[name]))
     before = await door.ask(made.secret)
     await shows_the_pool(door)
     shown = await door.ask(made.secret)
@@ -106,6 +108,8 @@ async def test_the_pools_quota_can_be_hidden_from_key_holders(door: Door) -> Non
 
     assert before.status_code == after.status_code == 200
     assert any(name.startswith("x-codex-primary") for name in shown.headers)
+    assert b"codex.rate_limits" in shown.content
+    assert b"codex.rate_limits" not in after.content
     assert not [name for name in after.headers if name.startswith(("x-codex-primary", "x-codex-secondary"))]
     assert (page["limits"], page["upstream_limits"], page["account_pool_usage"]) == ([], [], None)
     assert codex["rate_limit"]["primary_window"] is None

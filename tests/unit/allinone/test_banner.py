@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from codex_lb.allinone.banner import Serving, Voice, farewell, url_of
+from codex_lb.allinone.banner import Serving, Voice, _container, farewell, url_of
 
 ADMIN = "codex-lb admin"
 
@@ -41,9 +42,26 @@ def test_with_an_empty_pool_the_next_step_is_to_import_an_account() -> None:
 def test_who_listens_for_other_machines_is_told_that_they_are_refused() -> None:
     text = said(Serving("0.0.0.0", 2455, Path("/data"), accounts=1))
 
-    assert "Other machines can connect, and are refused" in text
+    assert "Other machines can connect, and are refused until they have an API key" in text
+    assert "codex-lb admin api-keys create NAME" in text
+    assert "codex-lb admin settings set api_key_auth_enabled=true" in text
     assert "CODEX_LB_PROXY_UNAUTHENTICATED_CLIENT_CIDRS" in text
     assert "CIDRS" not in said(Serving("127.0.0.1", 2455, Path("/data"), accounts=1))
+
+
+def test_where_keys_are_asked_for_nobody_is_told_that_they_are_refused() -> None:
+    text = said(Serving("0.0.0.0", 2455, Path("/data"), accounts=1, asks_for_keys=True))
+
+    assert "refused" not in text
+    assert "Other machines can connect with an API key" in text
+
+
+def test_in_a_container_the_commands_are_those_that_work_from_its_host(tmp_path: Path) -> None:
+    mark = tmp_path / ".dockerenv"
+
+    assert _container([mark]) == ""
+    mark.touch()
+    assert _container([mark]) == f"docker exec {socket.gethostname()} "
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -19,6 +21,7 @@ from codex_lb.kit.settings import default_data_dir
 from codex_lb.kit.sockets import is_loopback
 
 COMMAND = "codex-lb"
+CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))  # what Docker and Podman put there
 MINUTE_S = 60
 
 
@@ -30,6 +33,7 @@ class Serving:
     port: int
     data_dir: Path
     accounts: int
+    asks_for_keys: bool = False
 
 
 class Voice:
@@ -61,7 +65,7 @@ def banner(serving: Serving, *, admin_command: str) -> RenderableType:
     facts.add_row("OpenAI SDK", f'base_url = "{base_url}/v1"')
     parts: list[RenderableType] = [Text(f"{COMMAND} {version(COMMAND)}", style="bold"), "", facts, ""]
     if not is_loopback(serving.host):
-        parts += [Text("Other machines can connect, and are refused", style="yellow") + _UNLESS_LISTED, ""]
+        parts += [*remote_clients(serving, admin_command=admin_command), ""]
     if serving.accounts:
         parts.append(f"Look at the pool:   {admin_command} accounts list")
     else:
@@ -71,7 +75,16 @@ def banner(serving: Serving, *, admin_command: str) -> RenderableType:
     return Padding(Group(*parts), (1, 2), expand=False)
 
 
-_UNLESS_LISTED = " unless CODEX_LB_PROXY_UNAUTHENTICATED_CLIENT_CIDRS lists their network."
+def remote_clients(serving: Serving, *, admin_command: str) -> list[RenderableType]:
+    """Who may come from elsewhere, and how to let others in. To a container even its own host is elsewhere."""
+    if serving.asks_for_keys:
+        return [f"Other machines can connect with an API key:  {admin_command} api-keys create NAME"]
+    return [
+        Text("Other machines can connect, and are refused until they have an API key:", style="yellow"),
+        f"  {admin_command} api-keys create NAME",
+        f"  {admin_command} settings set api_key_auth_enabled=true",
+        Text("or CODEX_LB_PROXY_UNAUTHENTICATED_CLIENT_CIDRS lists their network.", style="dim"),
+    ]
 
 
 def farewell(turns: int, *, within_s: float) -> str:
@@ -96,8 +109,15 @@ def url_of(host: str, port: int) -> str:
 
 def admin_command(data_dir: Path) -> str:
     """`codex-lb admin` as it must be typed here to reach this installation."""
-    command = f"{_program(sys.argv[0])} admin"
+    command = f"{_container(CONTAINER_MARKS)}{_program(sys.argv[0])} admin"
     return command if data_dir == default_data_dir() else f"{command} --data-dir {shlex.quote(str(data_dir))}"
+
+
+def _container(marks: Sequence[Path]) -> str:
+    """What stands before a command that is to run in this container; nothing outside of one."""
+    if any(mark.exists() for mark in marks):
+        return f"docker exec {socket.gethostname()} "
+    return ""
 
 
 def _program(invoked_as: str) -> str:

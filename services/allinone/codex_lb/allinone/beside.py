@@ -50,6 +50,7 @@ class Announcement(msgspec.Struct):
     """What a gateway process says once it serves."""
 
     accounts: int
+    asks_for_keys: bool
 
 
 class Gateways:
@@ -156,7 +157,9 @@ class ToParent:
 
     def serving(self, serving: Serving) -> None:
         """Announces it."""
-        os.write(sys.stdout.fileno(), msgspec.json.encode(Announcement(serving.accounts)) + b"\n")
+        os.write(
+            sys.stdout.fileno(), msgspec.json.encode(Announcement(serving.accounts, serving.asks_for_keys)) + b"\n"
+        )
 
     def draining(self, turns: int, *, within_s: float) -> None:
         """The log has it."""

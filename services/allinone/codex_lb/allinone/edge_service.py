@@ -66,7 +66,9 @@ class EdgeService:
 
             def serving() -> None:
                 self._health.started()
-                self._voice.serving(Serving(host, port, self._data_dir, gateway.policies.policy.accounts))
+                policy = gateway.policies.policy
+                told = Serving(host, port, self._data_dir, policy.accounts, policy.api_key_auth_enabled)
+                self._voice.serving(told)
                 ready()
 
             async def drain_on_stop() -> None:

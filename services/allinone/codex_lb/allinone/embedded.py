@@ -81,7 +81,7 @@ def gateway_service(
 
     def serving(announcement: Announcement) -> None:
         health.started()
-        voice.serving(Serving(host, port, data_dir, announcement.accounts))
+        voice.serving(Serving(host, port, data_dir, announcement.accounts, announcement.asks_for_keys))
 
     return Gateways(bound, data_dir, serving)
 

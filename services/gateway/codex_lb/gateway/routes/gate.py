@@ -30,6 +30,11 @@ class Admitted:
     policy: Policy
     at: datetime
 
+    @property
+    def hides_quota(self) -> bool:
+        """Whether the caller must not see how full the pool is."""
+        return self.key is not None and self.policy.hide_quota_from_keys
+
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
@@ -111,7 +116,7 @@ def header(headers: list[RawHeader], name: bytes) -> bytes:
 def answer_headers(request_id: str, admitted: Admitted | None) -> list[RawHeader]:
     """Headers of every answer: which request it was, which version answered, how full the pool is."""
     headers: list[RawHeader] = [(b"x-request-id", request_id.encode()), (b"x-app-version", VERSION.encode())]
-    if admitted is None or (admitted.key is not None and admitted.policy.hide_quota_from_keys):
+    if admitted is None or admitted.hides_quota:
         return headers
     for window in admitted.policy.windows:
         prefix = f"x-codex-{window.window}-"

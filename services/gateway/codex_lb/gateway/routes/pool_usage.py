@@ -36,12 +36,11 @@ class PoolUsage:
             admitted = self._gate.admit(scope)
             if not admitted.policy.is_known:
                 raise ControlUnavailableError("The pool's usage is not known yet. Try again in a few seconds.")
-            is_hidden = admitted.key is not None and admitted.policy.hide_quota_from_keys
             limits = (await self._usages.of(admitted.key.api_key_id)).limits if admitted.key is not None else ()
             if limits:
                 page = key_page(limits, admitted.at)
             else:
-                page = usage_page(admitted.policy, admitted.at, is_hidden=is_hidden)
+                page = usage_page(admitted.policy, admitted.at, is_hidden=admitted.hides_quota)
             await reply(send, 200, msgspec.json.encode(page), headers)
         except GatewayError as error:
             await reply_error(send, error, headers)

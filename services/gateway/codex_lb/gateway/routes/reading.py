@@ -107,6 +107,7 @@ def turn_of(
         session_id=session_of(received.headers),
         request_bytes=len(received.sent) if request_bytes is None else request_bytes,
         continuity=classify(received.headers, body if plain is None else plain),
+        hides_quota=admitted.hides_quota,
         input_tokens_max=input_estimate(len(body if plain is None else plain), is_continuation=is_continuation),
     )
 

@@ -18,10 +18,12 @@ async def reply_error(send: Send, error: GatewayError, headers: list[RawHeader])
         fault = error.fault
         if fault.blame in (Blame.CLIENT, Blame.MODEL) and is_envelope(fault.body):
             body = fault.body
-    extra: list[RawHeader] = []
-    if error.retry_after_s is not None:
-        extra.append((b"retry-after", str(math.ceil(error.retry_after_s)).encode()))
-    await reply(send, error.status, body, [*headers, *extra], content_type=content_type)
+    await reply(send, error.status, body, [*headers, *retry_of(error)], content_type=content_type)
+
+
+def retry_of(error: GatewayError) -> list[RawHeader]:
+    """When it is worth asking again, as a header; nothing where it is not."""
+    return [] if error.retry_after_s is None else [(b"retry-after", str(math.ceil(error.retry_after_s)).encode())]
 
 
 async def reply(

@@ -26,6 +26,7 @@ from codex_lb.gateway.errors import (
 from codex_lb.gateway.ingress.client_ip import LOCAL_HOSTS, host_name
 from codex_lb.gateway.routes.gate import Admitted, Gate, answer_headers, header
 from codex_lb.gateway.routes.reading import Asked, Received, catalog_of, terms_of, turn_of
+from codex_lb.gateway.routes.replies import retry_of
 from codex_lb.gateway.sessions.session import Session
 from codex_lb.gateway.translate.frames import CREATE, Create, FrameHead, native_create, public_create, read_head
 from codex_lb.gateway.turn.context import TurnRequest
@@ -285,6 +286,6 @@ def check_origin(headers: list[RawHeader]) -> None:
 async def deny(send: Send, error: GatewayError) -> None:
     """Refuses the handshake with a status and the error's body."""
     body = envelope(error)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *retry_of(error)]
     await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body, "more_body": False})

@@ -38,6 +38,7 @@ class TurnRequest:
     session_id: str
     request_bytes: int
     continuity: Continuity = NO_CONTINUITY
+    hides_quota: bool = False  # whether the client must not see how full the pool is
     input_tokens_max: int = 0  # what it may use, for its key's limits; unknown before the answer
 
 

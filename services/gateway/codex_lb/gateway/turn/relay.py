@@ -23,6 +23,7 @@ class Relay:
         self._context = context
         self._holding = holding
         self._has_output = False
+        self._hides_quota = context.request.hides_quota
         self.outcome: Outcome | None = None  # known as soon as upstream has said how it ends
         self.has_told_failure = False  # the client was given upstream's own failure
         self.withheld: list[Segment] = []
@@ -94,6 +95,8 @@ class Relay:
         await self._give(segment)
 
     async def _give(self, segment: Segment) -> None:
+        if self._hides_quota and segment.kind is Kind.RATE_LIMITS:
+            return
         deadline = self._context.deadline
         deadline.giving_since = deadline.heard
         await self._context.delivery.take(segment)

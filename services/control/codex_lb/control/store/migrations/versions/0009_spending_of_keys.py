@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0007_spending_of_keys"
-down_revision = "0006_api_keys"
+revision = "0009_spending_of_keys"
+down_revision = "0008_spent_names"
 
 
 def upgrade() -> None:
