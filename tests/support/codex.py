@@ -14,6 +14,7 @@ from tests.support.node import node_folder
 
 CODEX = Path(__file__).resolve().parents[1] / "clients/node_modules/.bin/codex"
 WITHIN_S = 60.0
+ENV_KEY = "CODEX_LB_API_KEY"  # where Codex takes the key from, as docs/clients.md says
 # Without these it looks for updates, plugins and a place for telemetry, none of which concerns the product.
 QUIET = """
 check_for_update_on_startup = false
@@ -51,9 +52,12 @@ class CodexRun:
 class Codex:
     """A Codex with a home of its own, so that sessions can be resumed."""
 
-    def __init__(self, folder: Path, base_url: str, *, is_websocket: bool = False, model: str = "gpt-5.5") -> None:
+    def __init__(
+        self, folder: Path, base_url: str, *, is_websocket: bool = False, model: str = "gpt-5.5", key: str = ""
+    ) -> None:
         self.home = folder / "codex-home"
         self.work = folder / "codex-work"
+        self._key = key
         self.home.mkdir(parents=True)
         self.work.mkdir()
         (self.home / "config.toml").write_text(
@@ -62,7 +66,7 @@ class Codex:
             'name = "OpenAI"\n'
             f'base_url = "{base_url}/backend-api/codex"\n'
             'wire_api = "responses"\n'
-            f"supports_websockets = {str(is_websocket).lower()}\n"
+            f"supports_websockets = {str(is_websocket).lower()}\n" + (f'env_key = "{ENV_KEY}"\n' if key else "")
         )
 
     async def exec(self, prompt: str, *more: str) -> CodexRun:
@@ -75,7 +79,7 @@ class Codex:
             raise AssertionError("the Codex CLI is not installed: make setup-clients")
         kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         path = f"{node_folder()}{os.pathsep}{os.environ['PATH']}"
-        env = kept | {"CODEX_HOME": str(self.home), "HOME": str(self.home), "PATH": path}
+        env = kept | {"CODEX_HOME": str(self.home), "HOME": str(self.home), "PATH": path, ENV_KEY: self._key}
         with anyio.fail_after(WITHIN_S):
             ended = await anyio.run_process([str(CODEX), *arguments], env=env, cwd=self.work, input=b"", check=False)
         lines = [line for line in ended.stdout.decode().splitlines() if line.startswith("{")]

@@ -54,6 +54,7 @@ async def test_what_upstream_said_is_summed_by_key_model_and_the_instant_of_the_
         lease("early", granted_at=NOON - timedelta(microseconds=1)),
         lease("one"),
         lease("two", Usage(1, 0, 2, 0, 3), model="gpt-5.4", cost=None),
+        lease("warm-up", Usage(9, 0, 0, 0, 9), cost=1),
         lease("foreign", key="key_2"),
         lease("file", work=Work.FILE),
         lease("unseen", None),
@@ -65,9 +66,9 @@ async def test_what_upstream_said_is_summed_by_key_model_and_the_instant_of_the_
         others = await unit.spendings.known(KEY, since=NOON, model="", without=[LeaseId("one")])
         nothing = await unit.spendings.known(ApiKeyId("key_9"), since=NOON, model="", without=[])
 
-    assert everything == Amounts(2, 101, 22, 123, 7 + 3 * 125)
-    assert one_model == Amounts(1, 100, 20, 120, 7)
-    assert others == Amounts(1, 1, 2, 3, 3 * 125)
+    assert everything == Amounts(2, 110, 22, 132, 7 + 1 + 3 * 125)
+    assert one_model == Amounts(1, 109, 20, 129, 8)
+    assert others == Amounts(1, 10, 2, 12, 1 + 3 * 125)
     assert nothing == Amounts()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import socket
@@ -109,7 +110,9 @@ def url_of(host: str, port: int) -> str:
 
 def admin_command(data_dir: Path) -> str:
     """`codex-lb admin` as it must be typed here to reach this installation."""
-    command = f"{_container(CONTAINER_MARKS)}{_program(sys.argv[0])} admin"
+    # In a container whose one program this is, commands come from its host; in others they are typed inside.
+    is_the_one = os.getppid() <= 1
+    command = f"{_container(CONTAINER_MARKS) if is_the_one else ''}{_program(sys.argv[0])} admin"
     return command if data_dir == default_data_dir() else f"{command} --data-dir {shlex.quote(str(data_dir))}"
 
 

@@ -123,12 +123,19 @@ class PoolBusyError(GatewayError):
 
 
 class KeyLimitReachedError(GatewayError):
-    """A limit of the API key is used up, or reserved by turns that run (data-plane reference 6.4)."""
+    """A limit of the API key is used up, or reserved by turns that run (data-plane reference 6.4).
+
+    With `resets_at` it is used up, which is final for Codex only by this type: any other 429 it would send again, after
+    a Retry-After of days in silence.
+    """
 
     status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
 
-    def __init__(self, message: str, *, retry_at: datetime | None) -> None:
+    def __init__(self, message: str, *, retry_at: datetime | None, resets_at: datetime | None = None) -> None:
         super().__init__(message)
+        self.resets_at = resets_at
+        if resets_at is not None:
+            self.type = "usage_limit_reached"
         left_s = RETRY_AFTER_S if retry_at is None else (retry_at - datetime.now(UTC)).total_seconds()
         self.retry_after_s = max(1.0, left_s)
 

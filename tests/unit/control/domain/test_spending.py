@@ -72,6 +72,13 @@ def test_where_upstream_said_nothing_the_reservation_counts_if_an_answer_had_beg
     assert spent(settlement, PRICES).in_limit(limit(), since=NOON) == counts
 
 
+def test_what_was_answered_with_nothing_is_no_request_but_has_its_tokens() -> None:
+    what = spent(ended(Outcome.COMPLETED, Usage(9, 0, 0, 0, 9)), PRICES)
+
+    assert what.in_limit(limit(LimitUnit.REQUESTS), since=NOON) == 0
+    assert what.in_limit(limit(), since=NOON) == 9
+
+
 def test_a_recording_is_a_request_without_tokens() -> None:
     what = spent(ended(Outcome.COMPLETED, work=Work.TRANSCRIPTION), PRICES)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from codex_lb.control.domain.ids import ApiKeyId
@@ -48,13 +48,14 @@ class Ending:
 def estimated(wanted: Wanted, prices: Prices) -> Amounts:
     """What a turn may use; reserved before it begins."""
     usage = Usage(wanted.input_tokens, 0, wanted.output_tokens, 0, wanted.input_tokens + wanted.output_tokens)
-    return of_usage(usage, micro_usd_of(usage, model=wanted.model, tier=wanted.service_tier, prices=prices))
+    amounts = of_usage(usage, micro_usd_of(usage, model=wanted.model, tier=wanted.service_tier, prices=prices))
+    return replace(amounts, requests=1)
 
 
 def of_usage(usage: Usage, micro_usd: int | None) -> Amounts:
-    """One request that used this."""
+    """One request that used this; what was answered with nothing, such as the warm-up of a socket, is none."""
     cost = usage.total_tokens * UNPRICED_MICRO_USD_PER_TOKEN if micro_usd is None else micro_usd
-    return Amounts(1, usage.input_tokens, usage.output_tokens, usage.total_tokens, cost)
+    return Amounts(int(usage.output_tokens > 0), usage.input_tokens, usage.output_tokens, usage.total_tokens, cost)
 
 
 def micro_usd_of(usage: Usage, *, model: str, tier: str, prices: Prices) -> int | None:

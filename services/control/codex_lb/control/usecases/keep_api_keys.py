@@ -94,11 +94,12 @@ class KeepApiKeys:
     async def delete(self, api_key_id: ApiKeyId) -> None:
         """It is gone; what it spent stays in the request log."""
         async with self._book.changing:
-            self._book.key(api_key_id)
+            key = self._book.key(api_key_id)
             async with self._store.begin(writing=True) as unit:
                 if not await unit.api_keys.delete(api_key_id):
                     raise ApiKeyNotFoundError(f"There is no API key {api_key_id!r}.")
             self._book.remove(api_key_id)
+            await self._limits.gone(key)
 
     def _checked(self, known: ApiKey, wanted: ApiKey) -> ApiKey:
         limits = with_limits(known, wanted.limits, new_limit_id=lambda: self._new_id("limit"))

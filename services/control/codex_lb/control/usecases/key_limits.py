@@ -131,6 +131,10 @@ class KeyLimits:
         """A key has other limits now, or counts them anew."""
         await self._tell(key)
 
+    async def gone(self, key: ApiKey) -> None:
+        """A key was deleted."""
+        await self._budgets.forget([*(limit.limit_id for limit in key.limits), streams_id(key)])
+
     async def use_of(self, key: ApiKey) -> Mapping[str, BudgetUse]:
         """How the limits of a key stand, by limit_id."""
         now = self._clock.now()

@@ -136,7 +136,7 @@ def check_model(model: str, admitted: Admitted) -> None:
         raise error
     for limit in key.reached_limits:
         if limit.model in ("", model) and limit.resets_at > admitted.at:
-            raise KeyLimitReachedError(limit_words(limit), retry_at=limit.resets_at)
+            raise KeyLimitReachedError(limit_words(limit), retry_at=limit.resets_at, resets_at=limit.resets_at)
 
 
 def limit_words(limit: ReachedLimit) -> str:

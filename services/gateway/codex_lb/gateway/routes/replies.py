@@ -6,7 +6,13 @@ import math
 
 from starlette.types import Send
 
-from codex_lb.gateway.errors import GatewayError, UpstreamFailedError, UpstreamRefusedError, envelope
+from codex_lb.gateway.errors import (
+    GatewayError,
+    KeyLimitReachedError,
+    UpstreamFailedError,
+    UpstreamRefusedError,
+    envelope,
+)
 from codex_lb.gateway.outcome import Blame
 from codex_lb.gateway.upstream.headers import RawHeader
 
@@ -18,12 +24,20 @@ async def reply_error(send: Send, error: GatewayError, headers: list[RawHeader])
         fault = error.fault
         if fault.blame in (Blame.CLIENT, Blame.MODEL) and is_envelope(fault.body):
             body = fault.body
-    await reply(send, error.status, body, [*headers, *retry_of(error)], content_type=content_type)
+    await reply(send, error.status, body, [*headers, *retry_of(error), *words_of(error)], content_type=content_type)
 
 
 def retry_of(error: GatewayError) -> list[RawHeader]:
     """When it is worth asking again, as a header; nothing where it is not."""
     return [] if error.retry_after_s is None else [(b"retry-after", str(math.ceil(error.retry_after_s)).encode())]
+
+
+def words_of(error: GatewayError) -> list[RawHeader]:
+    """What Codex tells its user of a limit of ours, which it would otherwise take for one of ChatGPT's."""
+    if not isinstance(error, KeyLimitReachedError) or error.resets_at is None:
+        return []
+    words, _, _ = str(error).partition(". Usage resets")  # it adds the time itself
+    return [(b"x-codex-promo-message", words.encode("ascii", "replace"))]
 
 
 async def reply(

@@ -27,7 +27,7 @@ def error_of_refusal(refusal: LeaseRefusedError, failure: Failure | None) -> Gat
         return error_of_failure(failure, is_pool_spent=True)  # no account would have taken it
     match refusal.reason:
         case "ERROR_REASON_KEY_LIMIT_REACHED":
-            return KeyLimitReachedError(str(refusal), retry_at=refusal.retry_at)
+            return KeyLimitReachedError(str(refusal), retry_at=refusal.retry_at, resets_at=refusal.resets_at)
         case "ERROR_REASON_KEY_INVALID":
             return WrongKeyError(str(refusal))
         case "ERROR_REASON_POOL_EXHAUSTED":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
 
 from codex_lb.control.domain.ids import ApiKeyId, LeaseId
 from codex_lb.control.domain.lease import Outcome, ReservedAmount, Usage, Work
@@ -47,7 +47,7 @@ class SqlSpendings:
         of_model = [attempts.c.model == model] if model else []
         rows = await self._transaction.run(
             select(
-                func.count(),
+                func.count(case((attempts.c.output_tokens > 0, 1))),
                 *(
                     func.coalesce(func.sum(column), 0)
                     for column in (
