@@ -6,6 +6,8 @@ room, so that a control or database that is away for long costs no usage. Nothin
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +16,6 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
-from codex_lb.kit.ids import new_id
 
 ENTRIES_MAX = 10_000  # about 10 MB; half an hour of turns of a busy gateway
 SPILL_ENTRIES = 1_000  # per file
@@ -108,7 +109,8 @@ class Outbox:
         if self._folder is None:
             log.error("settlements are lost: there is no folder to keep them in", entries=len(oldest))
             return
-        path = self._folder / f"{new_id('spill')}{SUFFIX}"
+        # By the nanosecond: what was written first comes back first, also within the same millisecond.
+        path = self._folder / f"spill_{time.time_ns():020d}_{secrets.token_hex(4)}{SUFFIX}"
         part = path.with_suffix(".part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0009_spending_of_keys"
-down_revision = "0008_spent_names"
+revision = "0010_spending_of_keys"
+down_revision = "0009_refusals"
 
 
 def upgrade() -> None:
