@@ -28,9 +28,14 @@ def body(size: int, *, stream: bool = True) -> bytes:
 
 async def short_turn(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
     """CPU of a turn with 1 KB in and ten events out."""
+    return await cpu_per_turn("short turn, CPU us", subjects, rounds=rounds, seconds=seconds)
+
+
+async def cpu_per_turn(name: str, subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
+    """The same under another name."""
     data = body(1024)
     return await _cpu(
-        "short turn, CPU us",
+        name,
         subjects,
         lambda s: closed_loop(s.url, request(s.url, PATH, data, SHORT), clients=CLIENTS, seconds=seconds),
         per=1,

@@ -14,9 +14,9 @@ def tree(pid: int) -> list[int]:
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
-def cpu_s(pids: Iterable[int]) -> float:
-    """CPU seconds of the trees, to the microsecond: the scheduler's own count, thread by thread."""
-    return sum(_threads_s(pid) for root in pids for pid in tree(root))
+def cpu_s(pids: Iterable[int], *, alone: bool = False) -> float:
+    """CPU seconds of the trees, or of the processes alone: the scheduler's own count, thread by thread."""
+    return sum(_threads_s(pid) for root in pids for pid in ([root] if alone else tree(root)))
 
 
 def memory_bytes(pids: Iterable[int]) -> int:
@@ -40,6 +40,13 @@ def pin(pid: int, core: int) -> None:
     for process in tree(pid):
         for task in Path(f"/proc/{process}/task").iterdir():
             os.sched_setaffinity(int(task.name), {core})
+
+
+def unpin(pid: int) -> None:
+    """Lets a process and its children run wherever there is room."""
+    for process in tree(pid):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            os.sched_setaffinity(int(task.name), range(os.cpu_count() or 1))
 
 
 def _threads_s(pid: int) -> float:

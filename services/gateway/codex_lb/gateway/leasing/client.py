@@ -137,16 +137,15 @@ class LeaseClient:
         if self._outgoing is not None:
             self._outgoing.bundle.acquires.append(asked.message)
             self._flush()
+        loop = asyncio.get_running_loop()
+        giving_up = loop.call_later(wanted.wait_max_s + CONTROL_WAIT_S, give_up, asked.answer)
         try:
-            async with asyncio.timeout(wanted.wait_max_s + CONTROL_WAIT_S):
-                answer = await asked.answer
-        except TimeoutError as error:
-            self._withdraw(asked)
-            message = "The control plane does not answer. Try again in a few seconds."
-            raise ControlUnavailableError(message) from error
+            answer = await asked.answer
         except BaseException:
             self._withdraw(asked)
             raise
+        finally:
+            giving_up.cancel()
         del self._asked[acquire_id]
         if isinstance(answer, pb.Refused):
             raise refused(answer)
@@ -271,7 +270,8 @@ class LeaseClient:
         """Nobody waits any more; a grant that arrived in this very moment is given back."""
         acquire_id = asked.message.acquire_id
         del self._asked[acquire_id]
-        answer = asked.answer.result() if asked.answer.done() and not asked.answer.cancelled() else None
+        is_answered = asked.answer.done() and not asked.answer.cancelled() and asked.answer.exception() is None
+        answer = asked.answer.result() if is_answered else None
         if isinstance(answer, Lease):
             self._give_back(answer)
         elif self._outgoing is not None:
@@ -295,6 +295,13 @@ class LeaseClient:
             self._flush_timer = None
         if self._outgoing is not None:
             self._outgoing.flush()
+
+
+def give_up(answer: asyncio.Future[Lease | pb.Refused]) -> None:
+    """Control has had its time."""
+    if not answer.done():
+        message = "The control plane does not answer. Try again in a few seconds."
+        answer.set_exception(ControlUnavailableError(message))
 
 
 def refused(answer: pb.Refused) -> LeaseRefusedError:

@@ -117,7 +117,7 @@ class HttpAttempt:
 
     async def _tail(self, answer: UpstreamAnswer, scanner: EventScanner, relay: Relay) -> None:
         """What upstream still sends behind its last event, such as `data: [DONE]`."""
-        if not isinstance(relay.outcome, Completed) or self._context.delivery.transport == "json":
+        if answer.is_at_end or not isinstance(relay.outcome, Completed) or self._context.delivery.transport == "json":
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(TAIL_S):

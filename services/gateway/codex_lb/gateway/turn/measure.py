@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+from prometheus_client import Histogram
+
 from codex_lb.gateway.leasing.lease import TurnEnd
 from codex_lb.kit.metrics import MetricsRegistry
 
@@ -18,18 +22,21 @@ class TurnMetrics:
             "turn_first_output_seconds", "From the request to its first output.", ["route"]
         )
         self._total = registry.histogram("turn_seconds", "From the request to the end of its answer.", ["route"])
+        # Looking a metric up by its labels costs more than counting; there are as many as routes and outcomes.
+        self._counter = cache(self._turns.labels)
+        self._histograms = cache(self._labelled)
 
     def observe(self, end: TurnEnd) -> None:
         """Takes a turn in."""
         route, timings = end.route, end.timings
         outcome = "refused" if end.outcome is None else type(end.outcome).__name__.lower()
-        self._turns.labels(route, outcome).inc()
+        self._counter(route, outcome).inc()
         if end.attempts > 1:
             self._moves.labels(route).inc(end.attempts - 1)
-        for histogram, seconds in (
-            (self._leased, timings.leased_s),
-            (self._output, timings.first_output_s),
-            (self._total, timings.total_s),
-        ):
+        spans = (timings.leased_s, timings.first_output_s, timings.total_s)
+        for histogram, seconds in zip(self._histograms(route), spans, strict=True):
             if seconds is not None:
-                histogram.labels(route).observe(seconds)
+                histogram.observe(seconds)
+
+    def _labelled(self, route: str) -> tuple[Histogram, Histogram, Histogram]:
+        return self._leased.labels(route), self._output.labels(route), self._total.labels(route)

@@ -42,6 +42,11 @@ class UpstreamAnswer(Protocol):
         """Case-insensitive."""
         ...
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all of the body has been read."""
+        ...
+
     async def chunk(self) -> bytes:
         """What has come of the body since; empty at its end. Raises BrokenConnectionError when it breaks off."""
         ...
@@ -81,6 +86,10 @@ class AiohttpAnswer:
     @property
     def headers(self) -> Mapping[str, str]:
         return self.response.headers
+
+    @property
+    def is_at_end(self) -> bool:
+        return self.response.content.at_eof()
 
     async def chunk(self) -> bytes:
         """Whatever has arrived, in one piece."""
