@@ -7,9 +7,9 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from statistics import median
 
-from bench.load import Seen, closed_loop, open_loop, request, together
+from bench.load import Seen, closed_loop, open_loop, together
 from bench.process import cpu_s, memory_bytes
-from bench.subjects import PATH, Subject
+from bench.subjects import Subject
 
 Figures = dict[str, dict[str, float]]  # figure -> subject (or a part of one) -> value
 
@@ -37,7 +37,7 @@ async def cpu_per_turn(name: str, subjects: Sequence[Subject], *, rounds: int, s
     return await _cpu(
         name,
         subjects,
-        lambda s: closed_loop(s.url, request(s.url, PATH, data, SHORT), clients=CLIENTS, seconds=seconds),
+        lambda s: closed_loop(s.url, s.request(data, SHORT), clients=CLIENTS, seconds=seconds),
         per=1,
         rounds=rounds,
     )
@@ -49,7 +49,7 @@ async def long_stream(subjects: Sequence[Subject], *, rounds: int, seconds: floa
     return await _cpu(
         "long stream, CPU us per event",
         subjects,
-        lambda s: closed_loop(s.url, request(s.url, PATH, data, LONG), clients=4, seconds=seconds),
+        lambda s: closed_loop(s.url, s.request(data, LONG), clients=4, seconds=seconds),
         per=505,
         rounds=rounds,
     )
@@ -61,9 +61,7 @@ async def paced_stream(subjects: Sequence[Subject], *, rounds: int, seconds: flo
     return await _cpu(
         "paced stream, CPU us per event",
         subjects,
-        lambda s: together(
-            s.url, request(s.url, PATH, data, f"{deltas} 200 20"), streams=50, within_s=0.5, midway=lambda: None
-        ),
+        lambda s: together(s.url, s.request(data, f"{deltas} 200 20"), streams=50, within_s=0.5, midway=lambda: None),
         per=deltas + 5,
         rounds=rounds,
     )
@@ -76,7 +74,7 @@ async def chat(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> F
     return await _cpu(
         "chat stream, CPU us per event",
         subjects,
-        lambda s: closed_loop(s.url, request(s.url, "/v1/chat/completions", data, LONG), clients=4, seconds=seconds),
+        lambda s: closed_loop(s.url, s.request(data, LONG, path="/v1/chat/completions"), clients=4, seconds=seconds),
         per=505,
         rounds=rounds,
     )
@@ -89,7 +87,7 @@ async def large_body(subjects: Sequence[Subject], *, rounds: int, seconds: float
     return await _cpu(
         f"8 MB {'body' if packed is None else 'zstd body'}, CPU us",
         subjects,
-        lambda s: closed_loop(s.url, request(s.url, PATH, data, SHORT, *more), clients=2, seconds=seconds),
+        lambda s: closed_loop(s.url, s.request(data, SHORT, *more), clients=2, seconds=seconds),
         per=1,
         rounds=rounds,
     )
@@ -100,7 +98,7 @@ async def first_byte(subjects: Sequence[Subject], direct: Subject, *, rounds: in
     data = body(20 * 2**10)
 
     async def run(subject: Subject) -> list[float]:
-        sent = request(subject.url, PATH, data, "40 200 10")
+        sent = subject.request(data, "40 200 10")
         return (await open_loop(subject.url, sent, per_second=50, seconds=seconds)).first_byte_s
 
     return await _added("first byte", subjects, direct, run, rounds=rounds)
@@ -111,7 +109,7 @@ async def event_delay(subjects: Sequence[Subject], direct: Subject, *, rounds: i
     data = body(1024)
 
     async def run(subject: Subject) -> list[float]:
-        sent = request(subject.url, PATH, data, f"{int(seconds * 10)} 200 100")
+        sent = subject.request(data, f"{int(seconds * 10)} 200 100")
         return (await together(subject.url, sent, streams=200, within_s=1.0, midway=lambda: None)).event_s
 
     return await _added("event of 200 streams", subjects, direct, run, rounds=rounds)
@@ -125,7 +123,7 @@ async def stream_memory(subjects: Sequence[Subject], *, streams: int = 400) -> F
         during: list[int] = []
         await together(
             subject.url,
-            request(subject.url, PATH, body(1024), "40 200 100"),
+            subject.request(body(1024), "40 200 100"),
             streams=streams,
             within_s=1.0,
             midway=lambda s=subject, d=during: d.append(memory_bytes(s.pids)),  # type: ignore[misc]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import httpx
 
 from bench.figures import CLIENTS, SHORT, Figures, body, cpu_per_turn
-from bench.load import closed_loop, request
+from bench.load import closed_loop
 from bench.process import cpu_s, tree, unpin
-from bench.subjects import PATH, QUIET, Subject, all_in_one, made, split
+from bench.subjects import QUIET, Subject, all_in_one, made, split
 from tests.support.system import http_client, start_all_in_one, until
 from tests.support.upstream import Upstream
 
@@ -25,7 +26,7 @@ async def scale(upstream: str, folder: Path, *, rounds: int) -> Figures:
         subjects = []
         for accounts in SIZES:
             one = await stack.enter_async_context(split(upstream, folder / str(accounts), accounts=accounts))
-            subjects.append(Subject(f"{accounts:,} accounts", one.url, one.parts))
+            subjects.append(replace(one, name=f"{accounts:,} accounts"))
         found = await cpu_per_turn("short turn by pool, CPU us", subjects, rounds=rounds, seconds=1.0)
     name, values = next(iter(found.items()))
     return {name: {part: value for part, value in values.items() if part.endswith("accounts")}}
@@ -45,7 +46,7 @@ async def _carried(subject: Subject) -> float:
     [root] = subject.pids
     unpin(root)
     pids = tree(root)
-    data = request(subject.url, PATH, body(1024), SHORT)
+    data = subject.request(body(1024), SHORT)
     before = {pid: cpu_s([pid], alone=True) for pid in pids}
     turns = (await closed_loop(subject.url, data, clients=4 * CLIENTS, seconds=2.0)).turns
     used = [(cpu_s([pid], alone=True) - before[pid]) / turns for pid in pids]

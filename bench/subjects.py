@@ -9,19 +9,35 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
+from google.protobuf.field_mask_pb2 import FieldMask
 
+from bench.load import request
 from bench.process import pin
+from codex_lb.allinone.data_dir import socket_path
 from codex_lb.api.admin.v1 import account_service_pb2 as pb
+from codex_lb.api.admin.v1 import api_key_service_pb2 as keys_pb
+from codex_lb.api.admin.v1 import settings_service_pb2 as settings_pb
+from codex_lb.api.admin.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
+from codex_lb.api.admin.v1.settings_service_pb2_grpc import SettingsServiceStub
+from codex_lb.kit.rpc_channel import open_channel
 from tests.support.logins import auth_file
 from tests.support.system import System, free_port, http_client, start_all_in_one, start_services, until
 from tests.support.upstream import Upstream
+
+if TYPE_CHECKING:  # exists only for the type checker
+    from codex_lb.api.admin.v1.api_key_service_pb2_grpc import ApiKeyServiceAsyncStub
+    from codex_lb.api.admin.v1.settings_service_pb2_grpc import SettingsServiceAsyncStub
 
 MEASURED_CORE, OTHER_CORE = 0, 1
 ACCOUNTS = 20
 ACCOUNTS_PER_CALL = 500
 PATH = "/backend-api/codex/responses"
+LIMIT = keys_pb.Limit(
+    unit=keys_pb.LIMIT_UNIT_TOTAL_TOKENS, window=keys_pb.LIMIT_WINDOW_WEEK, amount_max=10**15
+)  # never reached, but counted
 QUIET = {  # what the clock does beside the turns is not what is measured
     "CODEX_LB_PROXY_ACCOUNT_STREAM_LIMIT": "1000",
     "CODEX_LB_TOKEN_REFRESH_INTERVAL_DAYS": "36500",
@@ -53,6 +69,11 @@ class Subject:
     url: str
     parts: Mapping[str, int]  # its processes that count, by name
     system: System | None = None
+    api_key: str = "none"
+
+    def request(self, body: bytes, asked: str, *headers: str, path: str = PATH) -> bytes:
+        """A request to it, asking upstream for an answer like this."""
+        return request(self.url, path, body, asked, f"authorization: Bearer {self.api_key}", *headers)
 
     @property
     def pids(self) -> list[int]:
@@ -79,11 +100,11 @@ async def split(upstream: str, folder: Path, *, accounts: int = ACCOUNTS) -> Asy
         http_client(upstream) as client,
         start_services(Upstream(upstream, 0, client), made(folder), env=QUIET) as system,
     ):
-        await fill(system, accounts)
+        api_key = await fill(system, accounts)
         parts = {"gateway": system.gateway.pid, "control": system.control.pid}
         for pid in (*parts.values(), system.worker.pid):
             pin(pid, MEASURED_CORE)
-        yield Subject("split", system.base_url, parts, system)
+        yield Subject("split", system.base_url, parts, system, api_key)
 
 
 @asynccontextmanager
@@ -96,9 +117,9 @@ async def all_in_one(
         http_client(upstream) as client,
         start_all_in_one(Upstream(upstream, 0, client), made(folder), env=environment) as system,
     ):
-        await fill(system, accounts)
+        api_key = await fill(system, accounts)
         pin(system.control.pid, MEASURED_CORE)
-        yield Subject("all-in-one", system.base_url, {"all-in-one": system.control.pid}, system)
+        yield Subject("all-in-one", system.base_url, {"all-in-one": system.control.pid}, system, api_key)
 
 
 @asynccontextmanager
@@ -133,13 +154,33 @@ def made(folder: Path) -> Path:
     return folder
 
 
-async def fill(system: System, accounts: int) -> None:
-    """Puts so many accounts into the pool."""
-    for first in range(0, accounts, ACCOUNTS_PER_CALL):
-        names = [f"account-{n}" for n in range(first, min(first + ACCOUNTS_PER_CALL, accounts))]
+async def fill(system: System, size: int) -> str:
+    """Puts so many accounts into the pool, gives out as many API keys and asks for them; the last of them."""
+    for first in range(0, size, ACCOUNTS_PER_CALL):
+        names = [f"account-{n}" for n in range(first, min(first + ACCOUNTS_PER_CALL, size))]
         files = [pb.AuthFile(display_name=n, content=auth_file(n, workspace=f"ws-{n}")) for n in names]
         await system.accounts.ImportAccounts(pb.ImportAccountsRequest(files=files))
     await system.models_known()
+    target = f"unix:{socket_path(system.data_dir)}"
+    async with open_channel(target, tls_ca_file=None, service_token=None) as channel:
+        keys: ApiKeyServiceAsyncStub = ApiKeyServiceStub(channel)
+        settings: SettingsServiceAsyncStub = SettingsServiceStub(channel)
+        on = settings_pb.Settings(api_key_auth_enabled=True)
+        await settings.UpdateSettings(
+            settings_pb.UpdateSettingsRequest(settings=on, update_mask=FieldMask(paths=["api_key_auth_enabled"]))
+        )
+        for number in range(size):
+            key = keys_pb.ApiKey(display_name=f"key-{number}", limits=[LIMIT])
+            made = await keys.CreateApiKey(keys_pb.CreateApiKeyRequest(api_key=key))
+    await until(lambda: is_admitted(system, made.secret), what="a gateway that knows the keys", log=system)
+    return made.secret
+
+
+async def is_admitted(system: System, api_key: str) -> bool:
+    """Whether every gateway knows the key and asks for one."""
+    url, known = "/v1/models", {"authorization": f"Bearer {api_key}"}
+    answers = [(await c.get(url)).status_code + (await c.get(url, headers=known)).status_code for c in system.clients]
+    return set(answers) == {401 + 200}
 
 
 @asynccontextmanager

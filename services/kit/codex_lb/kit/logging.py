@@ -54,6 +54,7 @@ def configure_logging(format: LogFormat, level: str, *, stream: TextIO | None = 
         processors=[*_GATHERING, structlog.processors.StackInfoRenderer(), *finishing],
         logger_factory=partial(_Lines, stream),
         wrapper_class=structlog.make_filtering_bound_logger(root.level),
+        cache_logger_on_first_use=True,
     )
 
 

@@ -129,7 +129,8 @@ class AcquireLease:
     async def __call__(self, wanted: Wanted, owner: ReplicaId) -> Granted | Refused:
         """A lease now, or within the wait the turn allows, or a refusal."""
         asked_at = self._clock.monotonic()
-        await asyncio.sleep(max(0.0, self._open_from - asked_at))
+        if asked_at < self._open_from:
+            await asyncio.sleep(self._open_from - asked_at)
         turn = Turn(wanted, owner, asked_at, asyncio.get_running_loop().create_future(), await self._ties(wanted))
         if not self._queue:
             answer = await self._attempt(turn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
@@ -93,6 +94,7 @@ def _for_of(element: bytes) -> bytes:
     return named[0] if len(named) == 1 and None not in pairs else b""
 
 
+@lru_cache(maxsize=1024)  # the same few clients come again and again
 def read_address(text: str) -> Address | None:
     """An address with or without port and brackets; IPv4 inside IPv6 counts as IPv4. None when it is none."""
     found = _ADDRESS.fullmatch(text.strip())
