@@ -90,7 +90,7 @@ class Client(asyncio.Protocol):
         now = time.monotonic_ns()
         while at >= 0:
             sent = data[at + len(MARK) : at + len(MARK) + STAMP_CHARS]
-            if len(sent) == STAMP_CHARS and int(sent):
+            if sent.isdigit() and len(sent) == STAMP_CHARS and int(sent):
                 self._seen.event_s.append((now - int(sent)) / 1e9)
             at = data.find(MARK, at + 1)
 
