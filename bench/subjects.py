@@ -40,7 +40,7 @@ LIMIT = keys_pb.Limit(
 )  # never reached, but counted
 QUIET = {  # what the clock does beside the turns is not what is measured
     "CODEX_LB_PROXY_ACCOUNT_STREAM_LIMIT": "1000",
-    "CODEX_LB_TOKEN_REFRESH_INTERVAL_DAYS": "36500",
+    "CODEX_LB_TOKEN_REFRESH_INTERVAL_DAYS": "365",
     "CODEX_LB_USAGE_REFRESH_INTERVAL_SECONDS": "86400",
 }
 NGINX = """
@@ -49,9 +49,9 @@ events {{ worker_connections 4096; }}
 http {{
   access_log off; client_max_body_size 0; client_body_temp_path body; proxy_temp_path proxy;
   fastcgi_temp_path fastcgi; scgi_temp_path scgi; uwsgi_temp_path uwsgi;
-  upstream up {{ server {upstream}; keepalive 64; }}
+  upstream up {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{port} backlog=2048;
+    listen 127.0.0.1:{port} backlog=2048; keepalive_requests 1000000000;
     location / {{
       proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_buffering off; proxy_request_buffering off;
