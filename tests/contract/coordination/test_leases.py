@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
+from codex_lb.control.domain.lease import Lease
 from codex_lb.control.usecases.ports import Leases
 from tests.support.clock import FakeClock
+from tests.support.redis_server import RedisServer, following_leases, redis_prefix, redis_server
 from tests.unit.control.leases import lease
+
+__all__ = ["redis_prefix", "redis_server"]
 
 ONE, OTHER = ReplicaId("gateway-1"), ReplicaId("gateway-2")
 A = AccountId("a")
 
 
-@pytest.fixture(params=[lambda: MemoryLeases(ttl_s=10.0)], ids=["memory"])
-def leases(request: pytest.FixtureRequest) -> Leases:
+@pytest.fixture(params=["memory", "redis"])
+async def leases(
+    request: pytest.FixtureRequest, clock: FakeClock, redis_server: RedisServer, redis_prefix: str
+) -> AsyncIterator[Leases]:
     """The port, once per adapter; the TTL is 10 s."""
-    make: Callable[[], Leases] = request.param
-    return make()
+    if request.param == "memory":
+        yield MemoryLeases(ttl_s=10.0)
+    else:
+        async with following_leases(redis_server, clock, redis_prefix) as following:
+            yield following
 
 
 @pytest.fixture
 def clock() -> FakeClock:
     """The test's time."""
     return FakeClock()
+
+
+async def lapsed_within(seconds: float, leases: Leases, clock: FakeClock) -> list[Lease]:
+    """Time passes, and control looks for silent gateways as often as it does."""
+    lapsed: list[Lease] = []
+    for _ in range(4):
+        clock.advance(seconds / 4)
+        lapsed += await leases.lapse(now=clock.now())
+    return lapsed
 
 
 async def test_a_slot_is_taken_until_its_lease_ends(leases: Leases) -> None:
@@ -54,30 +72,25 @@ async def test_a_lease_ends_once_and_only_with_its_own_fence(leases: Leases) -> 
 async def test_leases_live_while_their_gateway_is_heard_and_one_ttl_longer(leases: Leases, clock: FakeClock) -> None:
     await leases.renew(ONE, now=clock.now())
     await leases.take(lease("1"), ONE, slots=1)
-    clock.advance(8)
+    await lapsed_within(8, leases, clock)
     await leases.renew(ONE, now=clock.now())
 
-    clock.advance(9.9)
-    assert await leases.lapse(now=clock.now()) == []
-    clock.advance(0.1)
-    assert await leases.lapse(now=clock.now()) == [lease("1")]
+    assert await lapsed_within(9.9, leases, clock) == []
+    assert await lapsed_within(0.1, leases, clock) == [lease("1")]
     assert (leases.held(), leases.in_use(A)) == (0, 0)
 
 
 async def test_a_grant_to_a_gateway_that_is_never_heard_lapses_too(leases: Leases, clock: FakeClock) -> None:
     await leases.take(lease("1", granted_at=clock.now()), ONE, slots=1)
 
-    clock.advance(10)
-
-    assert await leases.lapse(now=clock.now()) == [lease("1")]
+    assert await lapsed_within(10, leases, clock) == [lease("1")]
 
 
 async def test_a_gateway_learns_whether_it_was_known(leases: Leases, clock: FakeClock) -> None:
     assert not await leases.renew(ONE, now=clock.now())
     assert await leases.renew(ONE, now=clock.now())
 
-    clock.advance(11)
-    await leases.lapse(now=clock.now())
+    await lapsed_within(11, leases, clock)
 
     assert not await leases.renew(ONE, now=clock.now())
 
@@ -87,8 +100,7 @@ async def test_a_gateway_that_lapsed_is_unknown_still_when_its_waiting_turn_was_
 ) -> None:
     await leases.renew(ONE, now=clock.now())
     await leases.take(lease("runs on"), ONE, slots=2)
-    clock.advance(11)
-    await leases.lapse(now=clock.now())
+    await lapsed_within(11, leases, clock)
     await leases.take(lease("waited", granted_at=clock.now()), ONE, slots=2)
 
     was_known = await leases.renew(ONE, now=clock.now())
@@ -153,6 +165,7 @@ async def test_a_create_slot_is_free_again_when_its_lease_ends_before(leases: Le
     await leases.end(LeaseId("1"), epoch=1)
 
     assert leases.creating(A) == 0
+    assert await leases.take(lease("2"), ONE, slots=0, create_slots=1)
 
 
 async def test_leases_are_counted_by_key_and_the_newest_of_an_account_is_known(leases: Leases) -> None:

@@ -130,6 +130,10 @@ class StoreUnavailableError(ControlError):
     """The database did not answer in time."""
 
 
+class CoordinationUnavailableError(ControlError):
+    """Redis, which says who holds which slot, did not answer in time or has just come back without its memory."""
+
+
 class MigrationError(ControlError):
     """The database's schema is not what this version needs; the text says which side is newer."""
 

@@ -49,6 +49,17 @@ class ControlSettings(ServiceSettings):
         default=30.0, gt=0, description="How long a connection is waited for before the database counts as away."
     )
 
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="redis://:password@host:6379/0, rediss:// with TLS, or unix:///path; needed as soon as several controls"
+        " share a database. Without it, slots and habits are kept in this control's memory.",
+    )
+    redis_pool: str = Field(
+        default="default",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Two installations that share one Redis need different names here.",
+    )
+
     encryption_key_file: Path | None = Field(
         default=None,
         description="File with the key that seals logins; default: encryption.key in the data folder. Without it the"

@@ -9,6 +9,7 @@ from functools import partial
 
 from codex_lb.api.control.v1.leases_pb2_grpc import add_GatewayServiceServicer_to_server
 from codex_lb.api.control.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
+from codex_lb.control.assembly.sharing import announcing_s
 from codex_lb.control.assembly.state import State
 from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.rpcs.leases import GatewayRpc
@@ -46,9 +47,8 @@ class GatewaySide:
 
 
 def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide:
-    """Grants from `timing.reannounce_grace_s` after a restart."""
-    # A first start has no gateways that could have anything to announce.
-    waits = state.term > 1 and timing.reannounce_grace_s > 0
+    """Grants once gateways could announce what they hold."""
+    grace_s = announcing_s(state.leases, timing, state.term)
     acquire = AcquireLease(
         state.pool,
         state.leases,
@@ -59,7 +59,7 @@ def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide
         continuities=state.continuities,
         limits=state.limits,
         new_lease_id=partial(new_id, "lease"),
-        open_from=clock.monotonic() + timing.reannounce_grace_s if waits else 0.0,
+        open_from=clock.monotonic() + grace_s if grace_s else 0.0,
     )
     settle = SettleLeases(state.pool, state.leases, state.continuities, state.ledger, state.prices, state.limits, clock)
     leases_rpc = GatewayRpc(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from codex_lb.control.assembly.sharing import open_leases
 from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.coordination.budgets import MemoryBudgets
 from codex_lb.control.coordination.continuities import MemoryContinuities
-from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.coordination.tickets import MemoryTickets
 from codex_lb.control.domain.pricing import Prices
 from codex_lb.control.domain.settings import LiveSettings, Strategy, UpstreamTransport
@@ -26,7 +26,7 @@ from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Ledger, Store
+from codex_lb.control.usecases.ports import Leases, Ledger, Store
 from codex_lb.control.usecases.probes import Probes
 from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.fingerprint import open_vault
@@ -48,7 +48,7 @@ class State:
     feed: PolicyFeed
     key_book: KeyBook
     limits: KeyLimits
-    leases: MemoryLeases
+    leases: Leases
     continuities: MemoryContinuities
     tickets: MemoryTickets
     probes: Probes
@@ -62,7 +62,7 @@ class State:
 async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) -> AsyncIterator[State]:
     """Reads what an earlier control left. Leaving it commits what the ledger was handed."""
     prices = load_prices(settings.prices_file)
-    async with open_database(settings.database, options_of(settings)) as store:
+    async with open_database(settings.database, options_of(settings)) as store, AsyncExitStack() as stack:
         vault = await open_vault(settings.key_file, store)
         term = await next_term(store)
         pool = Pool(vault)
@@ -74,7 +74,7 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
         await key_book.load(store)
         limits = KeyLimits(key_book, MemoryBudgets(), store, prices, clock)
         await limits.load()
-        leases = MemoryLeases(ttl_s=timing.lease_ttl_s)
+        leases = await stack.enter_async_context(open_leases(settings, clock, timing, term))
         continuities = MemoryContinuities(clock)
         await recall_anchors(store, continuities, clock)
         tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=timing.ticket_ttl_s)

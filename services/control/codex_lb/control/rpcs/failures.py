@@ -9,13 +9,14 @@ from codex_lb.api.errors.v1 import reasons_pb2 as reasons
 from codex_lb.control import errors
 from codex_lb.kit.rpc_errors import RpcFailure
 
-STORE_RETRY_AFTER_S = 2.0  # a database that restarts is back within seconds
+AWAY_RETRY_AFTER_S = 2.0  # a database or Redis that restarts is back within seconds
 
 REASONS: Mapping[type[errors.ControlError], reasons.ErrorReason.ValueType] = {
     errors.AccountNotFoundError: reasons.ERROR_REASON_ACCOUNT_NOT_FOUND,
     errors.AccountStateConflictError: reasons.ERROR_REASON_ACCOUNT_STATE_CONFLICT,
     errors.ApiKeyNotFoundError: reasons.ERROR_REASON_API_KEY_NOT_FOUND,
     errors.AlertTargetNotFoundError: reasons.ERROR_REASON_ALERT_TARGET_NOT_FOUND,
+    errors.CoordinationUnavailableError: reasons.ERROR_REASON_COORDINATION_UNAVAILABLE,
     errors.CredentialUnreadableError: reasons.ERROR_REASON_CREDENTIAL_UNREADABLE,
     errors.EntriesRefusedError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.FlowChangedError: reasons.ERROR_REASON_ETAG_MISMATCH,
@@ -50,7 +51,8 @@ REASONS: Mapping[type[errors.ControlError], reasons.ErrorReason.ValueType] = {
 
 def failure(error: errors.ControlError) -> RpcFailure:
     """What a caller is told."""
-    retry_after_s = STORE_RETRY_AFTER_S if isinstance(error, errors.StoreUnavailableError) else None
+    is_away = isinstance(error, errors.StoreUnavailableError | errors.CoordinationUnavailableError)
+    retry_after_s = AWAY_RETRY_AFTER_S if is_away else None
     return RpcFailure(REASONS[type(error)], str(error), retry_after_s=retry_after_s)
 
 

@@ -70,9 +70,10 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
             lease_ttl=wire_seconds(lease_ttl_s),
         )
         self._sessions: set[Session] = set()
+        leases.on_loss(self.drain)
 
     def drain(self) -> None:
-        """Ends every stream, so that gateways look for another control."""
+        """Ends every stream: gateways attach anew, here or elsewhere, and announce what they hold."""
         for session in self._sessions:
             session.end()
 

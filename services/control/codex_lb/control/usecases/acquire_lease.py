@@ -20,7 +20,7 @@ from codex_lb.control.domain.fair_queue import FairQueue
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
 from codex_lb.control.domain.selection import Choice, Question
-from codex_lb.control.errors import CredentialUnreadableError
+from codex_lb.control.errors import CoordinationUnavailableError, CredentialUnreadableError
 from codex_lb.control.usecases.key_limits import KeyLimits, KeyRefusal
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
@@ -32,6 +32,7 @@ from codex_lb.kit.clock import Clock
 OWNER_WAIT_S = 2.0  # for a slot of the account that knows the conversation, before its thoughts are given up
 WAITING_MAX = 10_000  # turns in the queue; more would all wait in vain
 TAKES_MAX = 8  # slots that other controls may snatch away before a turn lines up
+AWAY_WAIT_S = 4.0  # for Redis, or for gateways to announce what they hold: a little longer than both take
 LOOK_AGAIN_S = 1.0  # how soon the queue is looked at anew though nothing was heard: clocks may be set
 SHORTEST_WAIT_S = 0.01  # between two looks for the sake of an instant that has all but come
 
@@ -69,6 +70,7 @@ class Turn:
     ties: Ties
     unreadable: dict[AccountId, str] = field(default_factory=dict)
     is_holding_out: bool = False  # for a slot of one account
+    is_in_the_dark: bool = False  # an account would do, but nobody can tell whether its slots are free
     kind: Hashable = None
     position: int = 0
 
@@ -154,7 +156,7 @@ class AcquireLease:
                 if turn.answer.done():
                     return turn.answer.result()
                 self._queue.remove(turn)
-                if not turn.is_holding_out or self._left_s(turn) <= 0:
+                if turn.is_in_the_dark or not turn.is_holding_out or self._left_s(turn) <= 0:
                     return self._refused(turn)
                 turn.is_holding_out = False  # long enough: any account will do now
         except asyncio.CancelledError:
@@ -174,6 +176,8 @@ class AcquireLease:
 
     def _patience_s(self, turn: Turn) -> float:
         left_s = self._left_s(turn)
+        if turn.is_in_the_dark:
+            return max(0.0, min(left_s, AWAY_WAIT_S - self._waited_s(turn)))
         return min(left_s, OWNER_WAIT_S - self._waited_s(turn)) if turn.is_holding_out else left_s
 
     async def _something_changed(self) -> None:
@@ -216,8 +220,13 @@ class AcquireLease:
             if choice.account_id is None:
                 is_hopeless = self._left_s(turn) <= 0 or not (choice.is_busy or self._returns_soon(turn, tie, choice))
                 return self._refusal(turn, choice, tie) if is_hopeless else None
-            with anyio.CancelScope(shield=True):  # a slot that is taken for a turn that is gone must be known to be
-                granted = await self._grant(turn, choice.account_id, choice.decision)
+            try:
+                with anyio.CancelScope(shield=True):  # a slot that is taken for a turn that is gone must be known to be
+                    granted = await self._grant(turn, choice.account_id, choice.decision)
+            except CoordinationUnavailableError:
+                turn.is_in_the_dark = True
+                return None if self._left_s(turn) > 0 else self._refused(turn)
+            turn.is_in_the_dark = False
             if granted is not None:
                 return granted
         return None
@@ -227,7 +236,13 @@ class AcquireLease:
         choice = self._choose(turn, tie)
         if choice.account_id is None:
             return self._refusal(turn, choice, tie)
-        decision = self._told(turn, choice.decision)  # others were before it
+        decision = self._told(turn, choice.decision)
+        if turn.is_in_the_dark:
+            message = (
+                "Nobody can tell at the moment which accounts are free: Redis is away. Try again in a few seconds."
+            )
+            return Refused(RefusalReason.COORDINATION_UNAVAILABLE, message, None, None, decision)
+        # Others were before it.
         message = "Every account that could serve is busy. Try again in a few seconds."
         return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)
 
@@ -305,10 +320,15 @@ class AcquireLease:
             granted_at=self._clock.now(),
             decision=self._told(turn, decision) if turn.position else decision,
         )
-        if not await self._leases.take(
-            lease, turn.owner, slots=settings.account_stream_limit, create_slots=settings.account_create_limit
-        ):
-            await self._limits.release(lease_id)
+        is_taken = False
+        try:
+            is_taken = await self._leases.take(
+                lease, turn.owner, slots=settings.account_stream_limit, create_slots=settings.account_create_limit
+            )
+        finally:
+            if not is_taken:
+                await self._limits.release(lease_id)
+        if not is_taken:
             return None
         continuity = wanted.continuity
         if continuity.affinity_keys:

@@ -408,6 +408,10 @@ class Leases(Protocol):
         """Tells a listener of every account whose slots are taken or freed, here or by another control."""
         ...
 
+    def on_loss(self, listener: Callable[[], None]) -> None:
+        """Tells a listener when it is not known any more what gateways hold, so that they must announce it anew."""
+        ...
+
     def creating(self, account_id: AccountId) -> int:
         """Turns on an account that upstream has not begun to answer."""
         ...
@@ -421,7 +425,10 @@ class Leases(Protocol):
         ...
 
     async def take(self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0) -> bool:
-        """Takes a slot and remembers the lease, or False when the account's slots (0: no limit) are all taken."""
+        """Takes a slot and remembers the lease, or False when the account's slots (0: no limit) are all taken.
+
+        Raises CoordinationUnavailableError when nobody can tell; whatever became of the slot, it will be free again.
+        """
         ...
 
     async def begun(self, lease_ids: Sequence[LeaseId]) -> None:
@@ -432,12 +439,12 @@ class Leases(Protocol):
         """Takes a gateway's word for all that it holds, whatever the slots.
 
         What it names and is unknown is remembered; what it does not name (a grant that was lost on the way) is freed
-        and returned.
+        and returned. Where that cannot be done now, listeners of `on_loss` are told as soon as it can.
         """
         ...
 
     async def end(self, lease_id: LeaseId, *, epoch: int) -> Lease | None:
-        """Frees the slot; None when the lease is unknown (already ended, lapsed, or granted by a lost control)."""
+        """Frees the slot, now or as soon as it can be; None when the lease is not known to be held."""
         ...
 
     async def renew(self, owner: ReplicaId, *, now: datetime) -> bool:
@@ -449,7 +456,10 @@ class Leases(Protocol):
         ...
 
     async def lapse(self, *, now: datetime) -> list[Lease]:
-        """Removes and returns the leases of gateways that were silent for the TTL."""
+        """Removes and returns the leases of gateways that were silent for the TTL; to be called again and again.
+
+        Where nobody called it for long, no gateway can have been heard either, so that time may not be counted.
+        """
         ...
 
 

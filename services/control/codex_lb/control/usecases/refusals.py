@@ -28,6 +28,7 @@ class RefusalReason(StrEnum):
     OWNER_UNAVAILABLE = "owner_unavailable"
     KEY_LIMIT_REACHED = "key_limit_reached"
     KEY_INVALID = "key_invalid"
+    COORDINATION_UNAVAILABLE = "coordination_unavailable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The named API key does not exist. Example: "apiKeys/key_9" after it was deleted."""
     ERROR_REASON_ALERT_TARGET_NOT_FOUND: _ErrorReason.ValueType  # 28
     """No alert target has that name. Example: somebody deleted it meanwhile."""
+    ERROR_REASON_COORDINATION_UNAVAILABLE: _ErrorReason.ValueType  # 29
+    """Who holds which slot cannot be told at the moment. Example: Redis is restarting, or came back without its memory."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names what happened; the gRPC status says how a caller should react."""
@@ -144,4 +146,6 @@ ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 27
 """The named API key does not exist. Example: "apiKeys/key_9" after it was deleted."""
 ERROR_REASON_ALERT_TARGET_NOT_FOUND: ErrorReason.ValueType  # 28
 """No alert target has that name. Example: somebody deleted it meanwhile."""
+ERROR_REASON_COORDINATION_UNAVAILABLE: ErrorReason.ValueType  # 29
+"""Who holds which slot cannot be told at the moment. Example: Redis is restarting, or came back without its memory."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,280 @@
+"""Two controls on one PostgreSQL and one Redis: they grant from the same slots, whatever Redis does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import grpc.aio
+import pytest
+from pydantic import SecretStr
+
+from codex_lb.api.control.v1 import leases_pb2 as pb
+from codex_lb.api.control.v1 import leases_pb2_grpc
+from codex_lb.control.app import Control, open_control
+from codex_lb.control.assembly.timing import Timing
+from codex_lb.control.rpcs.instants import wire_instant, wire_seconds
+from codex_lb.control.settings import ControlSettings
+from codex_lb.kit.clock import SystemClock
+from codex_lb.kit.rpc_channel import open_channel
+from tests.integration.control.peers import PROTOCOL, completed, held, open_peers
+from tests.support.databases import PostgresqlServer
+from tests.support.logins import auth_file
+from tests.support.redis_server import RedisServer, running_redis
+from tests.support.system import until
+
+SLOTS = 3
+CLIENTS, TURNS_EACH = 30, 4
+LONG_S = 60.0  # stands for "as long as it takes"
+TTL_S = 1.0  # of leases, so that what dies is noticed soon
+
+turn_numbers = count(1)
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A server of the test's own."""
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture
+async def controls(postgresql_url: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[Control]]:
+    """Two of them, with one account of three slots."""
+    async with AsyncExitStack() as stack:
+        controls = []
+        for name in ("one", "other"):
+            controls.append(await stack.enter_async_context(open_one(postgresql_url, redis, tmp_path, name)))
+            if name == "one":
+                async with open_peers(controls[0].targets[0]) as peers:
+                    await peers.import_(auth_file("ann"))
+        yield controls
+
+
+def open_one(postgresql_url: str, redis: RedisServer, folder: Path, name: str) -> AbstractAsyncContextManager[Control]:
+    """A control; all share the folder with the key."""
+    settings = ControlSettings(
+        data_dir=folder,
+        database_url=SecretStr(postgresql_url),
+        redis_url=SecretStr(redis.url),
+        proxy_account_stream_limit=SLOTS,
+    )
+    timing = Timing(lease_ttl_s=TTL_S, heartbeat_period_s=TTL_S / 5, reannounce_grace_s=1.5, tick_s=0.05)
+    return open_control(settings, SystemClock(), listen=[f"unix:{folder / f'{name}.sock'}"], timing=timing)
+
+
+@dataclass
+class Gateway:
+    """A gateway that attaches again whenever its stream ends, and tells each time all that it holds."""
+
+    name: str
+    target: str
+    held: dict[str, pb.HeldLease] = field(default_factory=dict)
+    waiting: dict[int, pb.Acquire] = field(default_factory=dict)
+    answers: dict[int, asyncio.Future[pb.Granted | pb.Refused]] = field(default_factory=dict)
+    unsettled: dict[str, pb.Settlement] = field(default_factory=dict)
+    attached: int = 0
+    said: asyncio.Queue[pb.AttachRequest] = field(default_factory=asyncio.Queue)
+    committed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        async with open_channel(self.target, tls_ca_file=None, service_token=None) as channel:
+            while True:
+                with suppress(grpc.aio.AioRpcError):
+                    await self.attach(leases_pb2_grpc.GatewayServiceStub(channel))
+                await anyio.sleep(0.02)
+
+    async def attach(self, stub: leases_pb2_grpc.GatewayServiceAsyncStub) -> None:
+        self.said = asyncio.Queue()
+        call = stub.Attach()
+        hello = pb.Hello(replica_id=self.name, version="test", protocol=PROTOCOL)
+        first = pb.AttachRequest(hello=hello, held=self.held.values(), acquires=self.waiting.values())
+        first.settlements.extend(self.unsettled.values())
+        await call.write(first)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.speak, call)
+            tasks.start_soon(self.beat)
+            try:
+                while isinstance(message := await call.read(), pb.AttachResponse):
+                    self.hear(message)
+            finally:
+                call.cancel()
+                tasks.cancel_scope.cancel()
+
+    async def speak(self, call: grpc.aio.StreamStreamCall[pb.AttachRequest, pb.AttachResponse]) -> None:
+        while True:
+            await call.write(await self.said.get())
+
+    async def beat(self) -> None:
+        while True:
+            await anyio.sleep(TTL_S / 5)
+            self.said.put_nowait(pb.AttachRequest(heartbeat=pb.Heartbeat(sent_at=wire_instant(SystemClock().now()))))
+
+    def hear(self, message: pb.AttachResponse) -> None:
+        self.attached += message.HasField("welcome")
+        for granted in message.granted:
+            turn_id = self.waiting.pop(granted.acquire_id).turn_id
+            self.held[granted.lease_id] = held(granted, turn_id=turn_id, granted_at=SystemClock().now())
+            self.answers.pop(granted.acquire_id).set_result(granted)
+        for refused in message.refused:
+            del self.waiting[refused.acquire_id]
+            self.answers.pop(refused.acquire_id).set_result(refused)
+        for lease_id in message.settled.lease_ids:
+            self.unsettled.pop(lease_id, None)
+            self.committed.set()
+
+    async def acquire(self, *, api_key_id: str = "", wait_max_s: float = LONG_S) -> pb.Granted | pb.Refused:
+        number = next(turn_numbers)
+        self.waiting[number] = pb.Acquire(
+            acquire_id=number,
+            turn_id=f"turn-{number}",
+            attempt=1,
+            work=pb.WORK_KIND_TURN,
+            model="gpt-5.5",
+            api_key_id=api_key_id,
+            wait_max=wire_seconds(wait_max_s),
+        )
+        self.answers[number] = asyncio.get_running_loop().create_future()
+        self.said.put_nowait(pb.AttachRequest(acquires=[self.waiting[number]]))
+        return await self.answers[number]
+
+    def settle(self, granted: pb.Granted) -> None:
+        turn_id = self.held.pop(granted.lease_id).turn_id
+        settlement = completed(granted, turn_id=turn_id, at=SystemClock().now())
+        self.unsettled[granted.lease_id] = settlement
+        self.said.put_nowait(pb.AttachRequest(settlements=[settlement]))
+
+
+@dataclass
+class History:
+    """Who was in flight when."""
+
+    now: int = 0
+    most: int = 0
+    served: Counter[str] = field(default_factory=Counter)
+
+    async def client(self, gateway: Gateway, key: str) -> None:
+        """Takes a few turns, one after the other."""
+        for _ in range(TURNS_EACH):
+            granted = await gateway.acquire(api_key_id=key)
+            assert isinstance(granted, pb.Granted), granted
+            self.now += 1
+            self.most = max(self.most, self.now)
+            for _ in range(3):
+                await anyio.lowlevel.checkpoint()
+            self.now -= 1
+            self.served[key] += 1
+            gateway.settle(granted)
+
+
+@asynccontextmanager
+async def three_gateways(controls: Sequence[Control]) -> AsyncIterator[list[Gateway]]:
+    """Two at the first control, one at the second."""
+    gateways = [Gateway(f"gateway-{n}", controls[n % 2].targets[0]) for n in range(3)]
+    async with anyio.create_task_group() as tasks:
+        for gateway in gateways:
+            tasks.start_soon(gateway.run)
+        yield gateways
+        tasks.cancel_scope.cancel()
+
+
+async def test_thirty_clients_at_three_gateways_of_two_controls_never_have_more_than_the_slots_and_no_key_starves(
+    controls: list[Control],
+) -> None:
+    history = History()
+    keys = [f"key-{n}" for n in range(5)]
+
+    async with three_gateways(controls) as gateways, anyio.create_task_group() as clients:
+        for n in range(CLIENTS):
+            clients.start_soon(history.client, gateways[n % 3], keys[n % 5])
+
+    assert 1 < history.most <= SLOTS
+    assert history.served == dict.fromkeys(keys, CLIENTS * TURNS_EACH // len(keys))
+    await until(lambda: [control.leases.held() for control in controls] == [0, 0])
+
+
+async def test_a_redis_that_is_flushed_is_told_anew_what_is_held_before_it_grants(
+    controls: list[Control], redis: RedisServer
+) -> None:
+    async with three_gateways(controls) as gateways:
+        running = [(gateway, await gateway.acquire()) for gateway in gateways]
+
+        redis.say("FLUSHALL")
+        refusal = await gateways[0].acquire(wait_max_s=2 * TTL_S)
+        for gateway, granted in running:
+            gateway.settle(granted)
+        after = await gateways[1].acquire()
+
+        assert (refusal.reason, [gateway.attached >= 2 for gateway in gateways]) == (
+            "ERROR_REASON_POOL_BUSY",
+            [True] * 3,
+        )
+        assert isinstance(after, pb.Granted)
+        await until(lambda: [control.leases.held() for control in controls] == [1, 1])
+
+
+async def test_while_redis_is_away_nothing_is_granted_what_ends_is_recorded_and_afterwards_nothing_is_leaked(
+    controls: list[Control], redis: RedisServer
+) -> None:
+    async with three_gateways(controls) as gateways:
+        running = await gateways[0].acquire()
+        outlives = await gateways[1].acquire()
+
+        redis.kill()
+        refusal = await gateways[0].acquire(wait_max_s=0.5)
+        gateways[0].settle(running)
+        await until(lambda: not gateways[0].unsettled)
+        redis.start()
+        granted = [await gateways[2].acquire() for _ in range(SLOTS - 1)]
+        busy = await gateways[2].acquire(wait_max_s=0.0)
+
+        assert refusal.reason == "ERROR_REASON_COORDINATION_UNAVAILABLE"
+        assert all(isinstance(one, pb.Granted) for one in granted)
+        assert busy.reason == "ERROR_REASON_POOL_BUSY"
+        for gateway, one in [(gateways[1], outlives), *((gateways[2], one) for one in granted)]:
+            gateway.settle(one)
+        await until(lambda: [control.leases.held() for control in controls] == [0, 0])
+
+
+async def test_a_redis_that_stood_still_for_longer_than_the_ttl_takes_nobody_for_gone(
+    controls: list[Control], redis: RedisServer
+) -> None:
+    async with three_gateways(controls) as gateways:
+        running = [(gateway, await gateway.acquire()) for gateway in gateways[: SLOTS - 1]]
+
+        with redis.frozen():
+            refusals = [await gateway.acquire(wait_max_s=TTL_S) for gateway in gateways[1:]]
+        running.append((gateways[2], await gateways[2].acquire()))
+        busy = await gateways[0].acquire(wait_max_s=TTL_S)
+
+        assert [refusal.reason for refusal in refusals] == ["ERROR_REASON_COORDINATION_UNAVAILABLE"] * 2
+        assert busy.reason == "ERROR_REASON_POOL_BUSY"
+        for gateway, granted in running:
+            gateway.settle(granted)
+        await until(lambda: [control.leases.held() for control in controls] == [0, 0])
+
+
+async def test_a_gateway_that_vanishes_returns_its_slots_to_all_and_is_told_as_abandoned_once(
+    controls: list[Control], postgresql_server: PostgresqlServer, postgresql_url: str
+) -> None:
+    async with three_gateways(controls) as gateways:
+        async with open_peers(controls[0].targets[0]) as peers, peers.attach("doomed") as doomed:
+            lost = [await doomed.acquire() for _ in range(SLOTS)]
+
+        granted = await gateways[1].acquire()
+
+        assert isinstance(granted, pb.Granted)
+        gateways[1].settle(granted)
+        await until(lambda: not gateways[1].unsettled)
+    statement = "select count(*), count(distinct lease_id) from attempts where outcome = 'abandoned'"
+    assert (
+        postgresql_server.sql(statement, database=postgresql_url.split("/")[3].split("?", maxsplit=1)[0])
+        == f"{SLOTS}|{len(lost)}"
+    )
