@@ -85,11 +85,11 @@ async def main(rows: int, databases: list[str], *, purging: bool, within_s: floa
     held = True
     for database in databases:
         async with made(database, rows) as url:
-            held = await measured(database, url, purging=purging, within_s=within_s) and held
+            held = await measured(database, url, rows, purging=purging, within_s=within_s) and held
     return held
 
 
-async def measured(database: str, url: str, *, purging: bool, within_s: float) -> bool:
+async def measured(database: str, url: str, rows: int, *, purging: bool, within_s: float) -> bool:
     """Asks while streams run."""
     env = {"CODEX_LB_DATABASE_URL": url, "CODEX_LB_REQUEST_LOG_RETENTION_DAYS": "45" if purging else "0"}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -102,7 +102,7 @@ async def measured(database: str, url: str, *, purging: bool, within_s: float) -
                 gap_s = await longest_gap(
                     subject.url,
                     within_s=within_s,
-                    meanwhile=lambda: asked(admin, took, until=time.monotonic() + within_s),
+                    meanwhile=lambda: asked(admin, rows, took, until=time.monotonic() + within_s),
                 )
     print(f"\n{database}{', lines being deleted meanwhile' if purging else ''}")
     for question, times in took.items():
@@ -128,10 +128,10 @@ async def longest_gap(url: str, *, within_s: float, meanwhile: Callable[[], Awai
     return max(seen.event_s)
 
 
-async def asked(admin: Admin, took: dict[str, list[float]], *, until: float) -> None:
+async def asked(admin: Admin, rows: int, took: dict[str, list[float]], *, until: float) -> None:
     """One question after another, all of them at least once."""
     while True:
-        for question, ask in questions().items():
+        for question, ask in questions(rows).items():
             started = time.monotonic()
             await ask(admin)
             took.setdefault(question, []).append(time.monotonic() - started)
@@ -139,7 +139,7 @@ async def asked(admin: Admin, took: dict[str, list[float]], *, until: float) -> 
             return
 
 
-def questions() -> dict[str, Ask]:
+def questions(rows: int) -> dict[str, Ask]:
     """What the dashboard asks, and the worst of what people can."""
     month, ago = _ago(days=30), _ago(days=20)
     group = reports.ReportGroup.Value
@@ -176,7 +176,7 @@ def questions() -> dict[str, Ask]:
         "log, limited ones": lines(outcomes=[leases_pb2.OUTCOME_LIMITED]),
         "log, of a model nobody used": lines(models=["nothing"]),
         "log, a text nowhere": lines(text="nowhere to be found"),
-        "one line": lambda a: a.request_log.GetRequest(log.GetRequestRequest(name="requests/turn_77")),
+        "one line": lambda a: a.request_log.GetRequest(log.GetRequestRequest(name=f"requests/turn_{rows - 1}")),
     }
 
 
