@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from codex_lb.api.admin.v1 import alert_service_pb2 as pb
+from codex_lb.api.admin.v1 import api_key_service_pb2 as keys_pb
 from codex_lb.api.admin.v1.alert_service_pb2_grpc import AlertServiceStub
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.api.worker.v1 import refresh_pb2 as work_pb
@@ -19,7 +20,7 @@ from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.domain.evidence import LoginRejected
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.settings import ControlSettings
-from tests.integration.control.peers import Peers, eventually, open_peers, refused
+from tests.integration.control.peers import Peers, completed, eventually, open_peers, refused
 from tests.support.clock import NOON, FakeClock
 from tests.support.logins import auth_file
 
@@ -101,6 +102,28 @@ async def test_a_target_that_wants_other_news_is_left_in_peace(start: Start) -> 
         assert await tickets(peers) == []
 
     assert (alert.kind, list(alert.deliveries)) == (pb.ALERT_KIND_REAUTH_REQUIRED, [])
+
+
+async def test_a_key_that_nears_its_limit_and_reaches_it_is_told_of(start: Start, clock: FakeClock) -> None:
+    tokens = keys_pb.Limit(unit=keys_pb.LIMIT_UNIT_TOTAL_TOKENS, window=keys_pb.LIMIT_WINDOW_DAY, amount_max=150)
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        await peers.import_(auth_file("ann"))
+        await add_target(peers)
+        key = keys_pb.ApiKey(display_name="team", limits=[tokens])
+        created = (await peers.api_keys.CreateApiKey(keys_pb.CreateApiKeyRequest(api_key=key))).api_key
+        key_id = created.name.removeprefix("apiKeys/")
+
+        async with peers.attach() as gateway:
+            for told, turn in ((1, "turn-1"), (2, "turn-2")):
+                granted = await gateway.acquire(api_key_id=key_id)
+                await gateway.settle(completed(granted, turn_id=turn, at=clock.now(), api_key_id=key_id))
+                found = await eventually(partial(alerts, peers), lambda alerts, told=told: len(alerts) == told)
+
+    assert [(alert.kind, alert.subject) for alert in found] == [
+        (pb.ALERT_KIND_KEY_LIMIT_REACHED, created.name),
+        (pb.ALERT_KIND_KEY_LIMIT_NEAR, created.name),
+    ]
+    assert found[1].title == "API key team has used 80 % of its limit of total_tokens per day"
 
 
 async def test_the_address_is_sealed_and_what_cannot_be_one_is_refused(start: Start, settings: ControlSettings) -> None:

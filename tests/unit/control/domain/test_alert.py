@@ -17,6 +17,7 @@ from codex_lb.control.domain.alert import (
     AlertKind,
     Changes,
     Condition,
+    KeyUse,
     Recent,
     Seen,
     TargetKind,
@@ -72,6 +73,21 @@ def test_a_pool_runs_low_before_it_is_exhausted_and_says_when_it_recovers() -> N
 )
 def test_many_failures_at_once_are_a_burst(recent: Recent, is_burst: bool) -> None:
     assert kinds(WELL, recent=recent) == ([AlertKind.ERROR_BURST] if is_burst else [])
+
+
+def test_a_key_near_its_limit_is_told_of_and_again_when_it_has_reached_it() -> None:
+    use = KeyUse("key_1", "team", "lim_1", "cost_usd per week", 79.9, NOON)
+
+    found = [list(conditions([WELL], FINE, [replace(use, percent=p)])) for p in (79.9, 80.0, 99.9, 100.0, 120.0)]
+
+    assert [[condition.kind for condition in one] for one in found] == [
+        [],
+        [AlertKind.KEY_LIMIT_NEAR],
+        [AlertKind.KEY_LIMIT_NEAR],
+        [AlertKind.KEY_LIMIT_REACHED],
+        [AlertKind.KEY_LIMIT_REACHED],
+    ]
+    assert found[1][0].title == "API key team has used 80 % of its limit of cost_usd per week"
 
 
 def test_what_lasts_is_told_once_and_what_is_over_may_be_told_again_after_a_while() -> None:

@@ -30,6 +30,8 @@ class Kind(StrEnum):
     POOL_LOW = "pool-low"
     POOL_EXHAUSTED = "pool-exhausted"
     ERROR_BURST = "error-burst"
+    KEY_LIMIT_NEAR = "key-limit-near"
+    KEY_LIMIT_REACHED = "key-limit-reached"
 
 
 @alerts.command("list")

@@ -9,9 +9,10 @@ import grpc.aio
 
 from codex_lb.api.admin.v1 import alert_service_pb2 as pb
 from codex_lb.api.admin.v1 import alert_service_pb2_grpc
+from codex_lb.control.admin.api_keys import COLLECTION as API_KEYS
 from codex_lb.control.admin.permissions import ruled
 from codex_lb.control.admin.request_log import account_name
-from codex_lb.control.domain.alert import Alert, AlertKind, Delivery, DeliveryStage, Target, TargetKind
+from codex_lb.control.domain.alert import Alert, AlertKind, Condition, Delivery, DeliveryStage, Target, TargetKind
 from codex_lb.control.domain.alert_form import Address
 from codex_lb.control.errors import InvalidResourceNameError, InvalidUpdateError
 from codex_lb.control.rpcs.instants import wire_instant
@@ -26,6 +27,8 @@ KIND = {
     AlertKind.POOL_LOW: pb.ALERT_KIND_POOL_LOW,
     AlertKind.POOL_EXHAUSTED: pb.ALERT_KIND_POOL_EXHAUSTED,
     AlertKind.ERROR_BURST: pb.ALERT_KIND_ERROR_BURST,
+    AlertKind.KEY_LIMIT_NEAR: pb.ALERT_KIND_KEY_LIMIT_NEAR,
+    AlertKind.KEY_LIMIT_REACHED: pb.ALERT_KIND_KEY_LIMIT_REACHED,
     AlertKind.TEST: pb.ALERT_KIND_TEST,
 }
 KIND_READ = {number: kind for kind, number in KIND.items()}
@@ -107,11 +110,10 @@ def target(one: Target) -> pb.AlertTarget:
 def alert(one: Alert, deliveries: Sequence[Delivery]) -> pb.Alert:
     """An alert, and how far it is on its way."""
     condition = one.condition
-    is_about_target = condition.kind is AlertKind.TEST
     return pb.Alert(
         name=f"alerts/{one.alert_id}",
         kind=KIND[condition.kind],
-        subject=f"{TARGETS}{condition.subject}" if is_about_target else account_name(condition.subject),
+        subject=subject(condition),
         title=condition.title,
         text=condition.text,
         raised_at=wire_instant(one.raised_at),
@@ -119,6 +121,17 @@ def alert(one: Alert, deliveries: Sequence[Delivery]) -> pb.Alert:
         recovers_at=wire_instant(condition.recovers_at),
         deliveries=map(delivery, deliveries),
     )
+
+
+def subject(condition: Condition) -> str:
+    """What an alert is about, as a resource name; empty for the pool."""
+    match condition.kind:
+        case AlertKind.TEST:
+            return f"{TARGETS}{condition.subject}"
+        case AlertKind.KEY_LIMIT_NEAR | AlertKind.KEY_LIMIT_REACHED:
+            return f"{API_KEYS}{condition.subject.partition(' ')[0]}"
+        case _:
+            return account_name(condition.subject)
 
 
 def delivery(one: Delivery) -> pb.AlertDelivery:

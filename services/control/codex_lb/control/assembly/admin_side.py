@@ -58,6 +58,7 @@ from codex_lb.control.usecases.refresh_now import RefreshNow
 from codex_lb.control.usecases.rotate_keys import RotateKeys
 from codex_lb.control.usecases.start_flow import StartFlow
 from codex_lb.control.usecases.system_status import TellStatus
+from codex_lb.control.usecases.tell_key_use import TellKeyUse
 from codex_lb.control.usecases.update_account import UpdateAccount
 from codex_lb.control.usecases.view_accounts import ViewAccounts
 from codex_lb.control.usecases.view_api_keys import ViewApiKeys
@@ -113,7 +114,9 @@ async def open_admin_side(
             partial(add_DecisionServiceServicer_to_server, make_decisions(state, clock)),
         )
         retention = make_retention(state, settings, clock)
-        yield AdminSide(faces, flow_keeper, rotate, retention, WatchAlerts(state.pool, state.store, targets, clock))
+        key_use = TellKeyUse(state.key_book, state.limits, clock)
+        watch = WatchAlerts(state.pool, state.store, targets, clock, key_use=key_use)
+        yield AdminSide(faces, flow_keeper, rotate, retention, watch)
 
 
 def make_retention(state: State, settings: ControlSettings, clock: Clock) -> DropOldTurns:

@@ -13,6 +13,7 @@ POOL_LOW_PERCENT = 15.0  # of the pool's quota left: some tens of minutes at an 
 BURST_WITHIN = timedelta(minutes=5)
 BURST_TURNS_MIN = 20  # failed ones: fewer may be one client's bad day
 BURST_SHARE = 0.5
+KEY_NEAR_PERCENT = 80.0
 QUIET = timedelta(minutes=15)  # what comes back sooner is not told again
 
 
@@ -24,6 +25,8 @@ class AlertKind(StrEnum):
     POOL_LOW = "pool_low"
     POOL_EXHAUSTED = "pool_exhausted"
     ERROR_BURST = "error_burst"
+    KEY_LIMIT_NEAR = "key_limit_near"
+    KEY_LIMIT_REACHED = "key_limit_reached"
     TEST = "test"
 
 
@@ -32,7 +35,7 @@ class Condition:
     """Something that is so now. Kind and subject say whether it is the same as before."""
 
     kind: AlertKind
-    subject: str  # an account's id; empty for the pool
+    subject: str  # an account's id, a key's id and a limit's; empty for the pool
     title: str
     text: str
     recovers_at: datetime | None = None
@@ -64,6 +67,18 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyUse:
+    """How a limit of an API key stands."""
+
+    api_key_id: str
+    label: str
+    limit_id: str
+    limit: str  # in words, such as "cost_usd per week"
+    percent: float
+    resets_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """A condition that began, and perhaps has ended."""
 
@@ -81,7 +96,7 @@ class Changes:
     ended: tuple[Alert, ...] = ()
 
 
-def conditions(accounts: Collection[Seen], recent: Recent) -> Iterator[Condition]:
+def conditions(accounts: Collection[Seen], recent: Recent, keys: Iterable[KeyUse] = ()) -> Iterator[Condition]:
     """All that is worth an alert."""
     for account in accounts:
         if account.status is AccountStatus.REAUTH_REQUIRED:
@@ -100,6 +115,7 @@ def conditions(accounts: Collection[Seen], recent: Recent) -> Iterator[Condition
                 f"Upstream says: {account.reason or 'the account is deactivated'}. It serves nothing any more.",
             )
     yield from _of_pool(accounts)
+    yield from _of_keys(keys)
     if recent.failed >= BURST_TURNS_MIN and recent.failed >= BURST_SHARE * recent.turns:
         yield Condition(
             AlertKind.ERROR_BURST,
@@ -149,6 +165,19 @@ def _of_pool(accounts: Collection[Seen]) -> Iterator[Condition]:
             f"{len(active)} of {len(usable)} accounts can serve.{back}",
             back_at,
         )
+
+
+def _of_keys(keys: Iterable[KeyUse]) -> Iterator[Condition]:
+    for use in keys:
+        subject = f"{use.api_key_id} {use.limit_id}"
+        resets = f"It begins anew at {use.resets_at:%Y-%m-%d %H:%M} UTC."
+        if use.percent >= 100.0:
+            title = f"API key {use.label} has used up its limit of {use.limit}"
+            text = f"Its turns are refused until then. {resets}"
+            yield Condition(AlertKind.KEY_LIMIT_REACHED, subject, title, text, use.resets_at)
+        elif use.percent >= KEY_NEAR_PERCENT:
+            title = f"API key {use.label} has used {use.percent:.0f} % of its limit of {use.limit}"
+            yield Condition(AlertKind.KEY_LIMIT_NEAR, subject, title, resets, use.resets_at)
 
 
 # What an operator took out, or upstream for good, is no part of what can run low.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 
 import anyio
@@ -15,6 +15,7 @@ from codex_lb.control.domain.alert import (
     AlertKind,
     Condition,
     Delivery,
+    KeyUse,
     Recent,
     Seen,
     Target,
@@ -116,11 +117,20 @@ class AlertTargets:
 class WatchAlerts:
     """Looks at the pool and at what turns came to, again and again, and tells what is new."""
 
-    def __init__(self, pool: Pool, store: Store, targets: AlertTargets, clock: Clock) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        store: Store,
+        targets: AlertTargets,
+        clock: Clock,
+        *,
+        key_use: Callable[[], Awaitable[Sequence[KeyUse]]],
+    ) -> None:
         self._pool = pool
         self._store = store
         self._targets = targets
         self._clock = clock
+        self._key_use = key_use
 
     async def run(self, period_s: float) -> None:
         """Goes on until cancelled. While the database is away, nothing can be told."""
@@ -143,7 +153,7 @@ class WatchAlerts:
             open_alerts = {alert.condition.key: alert for alert in await unit.alerts.open()}
             told = await unit.alerts.told_since(now - QUIET)
             recent = await unit.alerts.turns_since(now - BURST_WITHIN)
-        changed = changes(self.conditions(recent), open_alerts, told=told, now=now)
+        changed = changes(self.conditions(recent, await self._key_use()), open_alerts, told=told, now=now)
         for condition in changed.begun:
             await self._targets.tell(condition, is_lasting=True)
         if changed.ended:
@@ -154,9 +164,9 @@ class WatchAlerts:
             for alert in changed.ended:
                 log.info("alert is over", kind=alert.condition.kind.value, subject=alert.condition.subject)
 
-    def conditions(self, recent: Recent) -> Sequence[Condition]:
+    def conditions(self, recent: Recent, keys: Sequence[KeyUse]) -> Sequence[Condition]:
         """What is so now."""
-        return list(conditions([self._seen(member) for member in self._pool.members()], recent))
+        return list(conditions([self._seen(member) for member in self._pool.members()], recent, keys))
 
     def _seen(self, member: Member) -> Seen:
         account, standing = member.account, member.standing_at(self._clock.now())

@@ -40,6 +40,10 @@ class _AlertKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertKind.V
     """Many turns failed within minutes."""
     ALERT_KIND_TEST: _AlertKind.ValueType  # 6
     """Somebody tried a target out."""
+    ALERT_KIND_KEY_LIMIT_NEAR: _AlertKind.ValueType  # 7
+    """An API key has used most of a limit."""
+    ALERT_KIND_KEY_LIMIT_REACHED: _AlertKind.ValueType  # 8
+    """An API key has used up a limit."""
 
 class AlertKind(_AlertKind, metaclass=_AlertKindEnumTypeWrapper):
     """What an alert is about."""
@@ -58,6 +62,10 @@ ALERT_KIND_ERROR_BURST: AlertKind.ValueType  # 5
 """Many turns failed within minutes."""
 ALERT_KIND_TEST: AlertKind.ValueType  # 6
 """Somebody tried a target out."""
+ALERT_KIND_KEY_LIMIT_NEAR: AlertKind.ValueType  # 7
+"""An API key has used most of a limit."""
+ALERT_KIND_KEY_LIMIT_REACHED: AlertKind.ValueType  # 8
+"""An API key has used up a limit."""
 Global___AlertKind: _TypeAlias = AlertKind  # noqa: Y015
 
 class _AlertTargetKind:
@@ -186,7 +194,7 @@ class Alert(_message.Message):
     kind: Global___AlertKind.ValueType
     """What it is about."""
     subject: _builtins.str
-    """"accounts/{account_id}" where it is about one; else empty."""
+    """"accounts/{account_id}" or "apiKeys/{api_key_id}" where it is about one; else empty."""
     title: _builtins.str
     """In one line."""
     text: _builtins.str

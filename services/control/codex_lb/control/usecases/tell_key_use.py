@@ -1,0 +1,40 @@
+"""How the limits of all API keys stand, for alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from codex_lb.control.domain.alert import KeyUse
+from codex_lb.control.usecases.key_book import KeyBook
+from codex_lb.control.usecases.key_limits import KeyLimits
+from codex_lb.kit.clock import Clock
+
+
+class TellKeyUse:
+    """The verb."""
+
+    def __init__(self, book: KeyBook, limits: KeyLimits, clock: Clock) -> None:
+        self._book = book
+        self._limits = limits
+        self._clock = clock
+
+    async def __call__(self) -> Sequence[KeyUse]:
+        """Every limit of every key that is in use."""
+        now = self._clock.now()
+        told: list[KeyUse] = []
+        for key in self._book.all():
+            if not key.limits or not key.is_enabled:
+                continue
+            use = await self._limits.use_of(key)
+            told += [
+                KeyUse(
+                    key.api_key_id,
+                    key.name,
+                    limit.limit_id,
+                    f"{limit.unit} per {limit.window}" + (f" for {limit.model}" if limit.model else ""),
+                    100.0 * use[limit.limit_id].used / limit.amount_max if limit.amount_max else 100.0,
+                    limit.resets_at(now),
+                )
+                for limit in key.limits
+            ]
+        return told
