@@ -75,7 +75,13 @@ class ControlStandIn(RefreshServiceServicer):
         self._changed = anyio.Event()
 
 
-KNOWN = (wire.TICKET_KIND_USAGE, wire.TICKET_KIND_MODELS, wire.TICKET_KIND_ROTATION, wire.TICKET_KIND_PROBE)
+KNOWN = (
+    wire.TICKET_KIND_USAGE,
+    wire.TICKET_KIND_MODELS,
+    wire.TICKET_KIND_ROTATION,
+    wire.TICKET_KIND_PROBE,
+    wire.TICKET_KIND_ALERT,
+)
 
 
 def a_ticket(

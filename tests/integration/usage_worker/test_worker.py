@@ -368,7 +368,7 @@ async def test_a_ticket_of_a_kind_we_do_not_know_is_left_to_others(
     upstream: Upstream, control: ControlStandIn, start_worker: StartWorker
 ) -> None:
     account = await upstream.add_account("a")
-    control.hand_out(wire.TICKET_KIND_ALERT, ticket_id="strange")
+    control.hand_out(wire.TICKET_KIND_RETENTION, ticket_id="strange")
     control.hand_out(USAGE, access_token=account.access_token)
 
     async with start_worker():
