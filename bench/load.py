@@ -48,6 +48,11 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own class
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side has not hung up."""
+        return not self._transport.is_closing()
+
     async def turn(self, data: bytes, *, due: float | None = None) -> None:
         """Sends a request; returns at the end of its answer."""
         self._done = asyncio.get_running_loop().create_future()
@@ -125,6 +130,8 @@ async def open_loop(url: str, data: bytes, *, per_second: float, seconds: float)
     idle: deque[Client] = deque()
 
     async def one(due: float) -> None:
+        while idle and not idle[-1].is_open:
+            idle.pop()
         client = idle.pop() if idle else await connected(url, seen)
         await client.turn(data, due=due)
         idle.append(client)

@@ -1,7 +1,7 @@
 """Cuts an upstream event stream into segments, reading of each event no more than its first line.
 
 Runs of events that nobody needs to read come out as one piece of bytes, where possible the very object that came in.
-Each byte is looked at once, an event has a size bound, and only whole events come out, so that whatever is appended to
+Each byte is looked at once, or twice at the end of a chunk; an event has a size bound, and only whole events come out, so that whatever is appended to
 what was forwarded starts on an event boundary. Line ends are LF, CRLF or CR, as in the HTML standard, 9.2.5.
 """
 
@@ -55,6 +55,12 @@ for _delta in (
     "refusal.delta", "refusal.done",
 ):  # fmt: skip
     _BY_FIRST_LINE[b"event: response." + _delta.encode()] = Kind.ORDINARY
+
+# Deltas one after another, as upstream writes them: most of every stream, passed in one step.
+_DELTAS = re.compile(
+    rb"(?:event: response\.(?:output_text|reasoning_text|reasoning_summary_text|function_call_arguments"
+    rb"|custom_tool_call_input|refusal)\.delta\ndata: [^\n]*+\n\n)++"
+)
 
 # Two line ends in a row. A CR that stands before an LF is no line end of its own.
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
@@ -133,6 +139,8 @@ class EventScanner:
                 segments.append(Segment(kind, bytes(data[start:end])))
                 run = end
             start = end
+            if deltas := _DELTAS.match(data, start):
+                start = deltas.end()
             end = find(b"\n\n", start)
         if run < start:
             whole = run == 0 and start == len(data) and isinstance(data, bytes)
