@@ -8,7 +8,7 @@ CLIENTS_FULL := tests/clients-full
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-clients setup-clients-full run demo test test-e2e check fmt proto docs verify lock bench clean
+.PHONY: help setup setup-clients setup-clients-full run demo test test-e2e check fmt proto docs verify lock bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[1m%-19s\033[0m %s\n", $$1, $$2}'
@@ -75,6 +75,10 @@ lock: setup ## write requirements.lock anew from pyproject.toml
 
 bench: setup ## measure CPU, latency and memory beside a bare pass-through; ARGS="short long" for some of it
 	@$(BIN)/python -m bench $(ARGS)
+
+SEQUENCES := 20000
+fuzz: setup ## play SEQUENCES=20000 random fault sequences against continuity (half an hour)
+	@nice -n 5 $(BIN)/python -m tests.support.continuity $(SEQUENCES)
 
 clean: ## remove what setup made
 	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS_FULL)/node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -86,6 +86,21 @@ async def test_habits_beyond_the_bound_go_the_one_used_longest_ago_first(
     assert set(await continuities.affinities([b"s1", b"s2", b"s3", b"s4"])) == {b"s1", b"s3", b"s4"}
 
 
+async def test_where_a_conversation_failed_is_known_for_a_minute_the_latest_last(
+    continuities: Continuities, clock: FakeClock
+) -> None:
+    await continuities.note_failure(b"s1", A)
+    clock.advance(30)
+    await continuities.note_failure(b"s1", B)
+
+    assert await continuities.failed_lately(b"s1") == (A, B)
+    assert await continuities.failed_lately(b"s2") == ()
+    await continuities.note_failure(b"s1", A)
+    assert await continuities.failed_lately(b"s1") == (B, A)
+    clock.advance(31 + 30)
+    assert await continuities.failed_lately(b"s1") == ()
+
+
 async def test_anchors_beyond_the_bound_go_and_those_asked_for_stay(continuities: Continuities) -> None:
     given = [Anchor(AnchorKind.REASONING, digest) for digest in (b"1", b"2", b"3", b"4")]
     await continuities.remember(given[:3], A)

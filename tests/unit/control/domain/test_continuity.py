@@ -28,10 +28,26 @@ def test_what_only_one_account_can_read_goes_before_thoughts_and_thoughts_before
     assert (by_habit.preferred, by_habit.is_bound, by_habit.reason) == (A, False, "affinity")
 
 
+def test_a_conversation_with_a_past_waits_a_moment_for_its_account_and_a_first_request_does_not() -> None:
+    named = claim(turn(keys=(b"s1",)), {}, {b"s1": A})
+    later = claim(turn(keys=(b"p2", b"p1")), {}, {b"p1": A})
+    first = claim(turn(keys=(b"p1",)), {}, {b"p1": A})
+
+    assert [tie.is_worth_waiting for tie in (named, later, first)] == [True, True, False]
+
+
 def test_the_narrowest_habit_counts() -> None:
     tie = claim(turn(keys=(b"s-thread", b"s-session")), {}, {b"s-session": A, b"s-thread": B})
 
     assert tie.preferred == B
+
+
+def test_a_conversation_keeps_away_from_where_it_just_failed_unless_nobody_else_can_read_it() -> None:
+    by_thought = claim(turn(NEW), {b"new": A}, {}, (B, A))
+    by_blob = claim(turn(BLOB), {b"blob": A}, {}, (A,))
+
+    assert (by_thought.preferred, by_thought.avoided) == (A, (B, A))
+    assert (by_blob.preferred, by_blob.avoided) == (A, ())
 
 
 def test_thoughts_of_another_account_are_not_sent_along() -> None:

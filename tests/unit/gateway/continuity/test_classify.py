@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from codex_lb.gateway.continuity.classify import affinity_keys, digest_of
+from codex_lb.gateway.continuity.classify import classify, digest_of
 
 Item = dict[str, object]
 
@@ -25,14 +25,18 @@ def result(call_id: str) -> Item:
     return {"type": "function_call_output", "call_id": call_id, "output": "ok"}
 
 
+def body_of(*items: Item, instructions: str = "be brief", **more: object) -> bytes:
+    return json.dumps({"instructions": instructions, "input": items, **more}).encode()
+
+
 def keys_of(*items: Item, instructions: str = "be brief", **more: object) -> tuple[bytes, ...]:
-    return affinity_keys([], json.dumps({"instructions": instructions, "input": items, **more}).encode())
+    return classify([], body_of(*items, instructions=instructions, **more)).affinity_keys
 
 
 def test_the_clients_own_ids_come_first_the_narrowest_before_the_others() -> None:
     headers = [(b"session-id", b"session"), (b"x-session-id", b"other"), (b"thread-id", b"thread")]
 
-    keys = affinity_keys(headers, b'{"prompt_cache_key":"k","input":[]}')
+    keys = classify(headers, b'{"prompt_cache_key":"k","input":[]}').affinity_keys
 
     assert keys == tuple(b"s" + digest_of(value) for value in (b"thread", b"session", b"other"))
 
@@ -59,6 +63,19 @@ def test_conversations_that_begin_alike_are_told_apart_once_they_differ() -> Non
     assert one[-1] == other[-1]
 
 
+def test_a_request_with_only_what_is_new_has_the_keys_of_the_whole_conversation() -> None:
+    first = classify([], body_of(user("one")))
+    second = classify([], body_of(user("two")), behind=first.chain)
+    third = classify([], body_of(result("c")), behind=second.chain)
+
+    whole = keys_of(user("one"), assistant("1"), user("two"), call("c"), result("c"))
+    assert third.affinity_keys == whole
+
+
+def test_what_the_model_said_does_not_change_who_is_talking() -> None:
+    assert keys_of(user("one"), assistant("1"), user("two")) == keys_of(user("one"), assistant(" 1"), user("two"))
+
+
 def test_thoughts_do_not_change_who_is_talking() -> None:
     thought: Item = {"type": "reasoning", "summary": [], "encrypted_content": "gAAAAAB" + "x" * 40}
 
@@ -82,5 +99,5 @@ def test_a_long_conversation_is_known_by_its_last_steps_and_its_beginning() -> N
 
 
 def test_what_cannot_be_read_has_no_keys_and_text_is_a_beginning() -> None:
-    assert affinity_keys([], b"{") == ()
-    assert len(affinity_keys([], b'{"input":"hi"}')) == 1
+    assert classify([], b"{").affinity_keys == ()
+    assert len(classify([], b'{"input":"hi"}').affinity_keys) == 1

@@ -65,7 +65,7 @@ def test_the_clients_own_mistake_burns_no_second_account(budget: Budget) -> None
     assert step(failure(Rejected, Blame.CLIENT), budget) is Step.GIVE_UP
 
 
-@pytest.mark.parametrize("blame", [b for b in Blame if b is not Blame.MODEL])
+@pytest.mark.parametrize("blame", [b for b in Blame if b not in (Blame.MODEL, Blame.NETWORK)])
 def test_what_broke_is_asked_again_before_it_is_asked_elsewhere(blame: Blame) -> None:
     broken = failure(Broken, blame)
 
@@ -75,6 +75,12 @@ def test_what_broke_is_asked_again_before_it_is_asked_elsewhere(blame: Blame) ->
         Step.NEXT_ACCOUNT,
         Step.GIVE_UP,
     ]
+
+
+def test_our_own_network_is_the_same_for_every_account() -> None:
+    unreached = failure(Broken, Blame.NETWORK)
+
+    assert [step(unreached, b) for b in (FRESH, NO_RETRIES)] == [Step.SAME_ACCOUNT, Step.GIVE_UP]
 
 
 def test_an_overloaded_model_is_not_asked_twice_on_one_account() -> None:

@@ -167,6 +167,27 @@ def test_retry_after_is_seconds_or_nothing(value: str, seconds: float | None) ->
     assert answer(503, b"", retry_after=value).fault.retry_after_s == seconds
 
 
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 2s.", 2.0),
+        ("Please try again in 1m30s.", 90.0),
+        ("try again in 350ms", 0.35),
+        ("Try again in 5 minutes", 300.0),
+        ("try again in 1h 2m 3s", 3723.0),
+        ("try again in 99999999h", None),
+        ("try again in 3 parsecs", None),
+        ("try again later", None),
+    ],
+)
+def test_a_wait_is_read_in_upstreams_words_where_no_header_says_it(message: str, seconds: float | None) -> None:
+    said = {"code": "rate_limit_exceeded", "message": message}
+
+    assert judge_event(said, now=NOON).fault.retry_after_s == pytest.approx(seconds)
+    assert answer(429, {"error": said}).fault.retry_after_s == pytest.approx(seconds)
+    assert answer(429, {"error": said}, retry_after="7").fault.retry_after_s == 7.0
+
+
 def test_upstreams_words_travel_with_a_bound() -> None:
     failure = answer(500, error(code="c" * 10_000, message="m" * 10_000, plan_type="p" * 10_000))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -11,6 +11,7 @@ from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind, ContinuityClass, Wanted
 
 # State without which the turn means nothing: only its owner will do. Reasoning may be left out, at the price of thought.
+AVOIDED_MAX = 8  # accounts that one conversation keeps away from
 BINDING = frozenset({AnchorKind.COMPACTION, AnchorKind.FILE})
 
 
@@ -48,16 +49,31 @@ class Claim:
     is_bound: bool
     is_worth_waiting: bool  # for a slot of the preferred account, a moment, before another one is taken
     reason: str  # for the decision record; empty when nothing ties the turn
+    avoided: tuple[
+        AccountId, ...
+    ] = ()  # where upstream just failed the conversation, the latest last: if nobody else can
 
 
 FREE = Claim(None, is_bound=False, is_worth_waiting=False, reason="")
 
 
-def claim(wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping[bytes, AccountId]) -> Claim:
+def claim(
+    wanted: Wanted,
+    owners: Mapping[bytes, AccountId],
+    affinities: Mapping[bytes, AccountId],
+    failed: tuple[AccountId, ...] = (),
+) -> Claim:
     """The strongest tie there is: what only goes on where it is, then what is merely better there, then habit.
 
-    `owners` and `affinities` hold what is known of the turn's anchors and keys; what is unknown ties nothing.
+    `owners` and `affinities` hold what is known of the turn's anchors and keys; what is unknown ties nothing. `failed`:
+    where upstream failed the conversation a moment ago, the latest last. A client that tries again would rather have an answer than its
+    cache, or its thoughts.
     """
+    tie = _tie(wanted, owners, affinities)
+    return tie if tie.is_bound or not failed else replace(tie, avoided=failed[-AVOIDED_MAX:])
+
+
+def _tie(wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping[bytes, AccountId]) -> Claim:
     is_bound = wanted.continuity.kind is ContinuityClass.OWNER_BOUND
     if wanted.preferred is not None and is_bound:
         return Claim(wanted.preferred, is_bound=True, is_worth_waiting=True, reason="held_open")
@@ -72,7 +88,17 @@ def claim(wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping
         anchor, owner = known[-1]  # the newest: after a move, the new account has thought last
         return Claim(owner, is_bound=False, is_worth_waiting=True, reason=f"anchor:{anchor.kind}")
     usual = habit(wanted, affinities)
-    return FREE if usual is None else Claim(usual, is_bound=False, is_worth_waiting=False, reason="affinity")
+    return (
+        FREE
+        if usual is None
+        else Claim(usual, is_bound=False, is_worth_waiting=_has_history(wanted), reason="affinity")
+    )
+
+
+def _has_history(wanted: Wanted) -> bool:
+    """Whether there is a cache to lose. A first request is known only because another one began alike."""
+    keys = wanted.continuity.affinity_keys
+    return len(keys) > 1 or KIND_OF_LETTER.get(keys[0][:1]) is not AffinityKind.PREFIX
 
 
 def foreign(

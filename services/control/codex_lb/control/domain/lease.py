@@ -204,6 +204,7 @@ class Settlement:
     ended_at: datetime
     cost_micro_usd: int | None = None  # unknown is never 0
     cost_source: str = ""  # the rates it is from, or why there is none
+    failed_affinity_key: bytes = b""  # of the conversation, if upstream failed it; not kept
 
 
 @dataclass(frozen=True, slots=True)

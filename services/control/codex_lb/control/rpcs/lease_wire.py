@@ -199,6 +199,7 @@ def settlement(message: pb.Settlement, held: Lease, *, clock_ahead: timedelta) -
         service_tier=message.service_tier,
         upstream_transport=message.upstream_transport,
         ended_at=ended_at,
+        failed_affinity_key=message.failed_affinity_key,
     )
 
 

@@ -57,6 +57,7 @@ class Ties:
 
     owners: Mapping[bytes, AccountId]
     affinities: Mapping[bytes, AccountId]
+    failed: tuple[AccountId, ...]  # where upstream failed the conversation a moment ago, the latest last
 
 
 @dataclass(eq=False, slots=True)
@@ -82,7 +83,7 @@ class Turn:
     @property
     def tie(self) -> Claim:
         """What it asks of selection for the sake of its conversation."""
-        return claim(self.wanted, self.ties.owners, self.ties.affinities)
+        return claim(self.wanted, self.ties.owners, self.ties.affinities, self.ties.failed)
 
 
 class AcquireLease:
@@ -254,14 +255,24 @@ class AcquireLease:
         digests = [anchor.digest for anchor in continuity.anchors]
         owners = await self._continuities.owners(digests) if digests else {}
         keys = continuity.affinity_keys
-        return Ties(owners, await self._continuities.affinities(keys) if keys else {})
+        if not keys:
+            return Ties(owners, {}, ())
+        affinities = await self._continuities.affinities(keys)
+        return Ties(owners, affinities, await self._continuities.failed_lately(keys[0]))
 
     def _choose(self, turn: Turn, tie: Claim) -> Choice:
-        wanted = turn.wanted
+        excluded = {**turn.wanted.excluded, **turn.unreadable}
+        for n in range(len(tie.avoided)):  # the one that failed longest ago is taken back first
+            elsewhere = self._choose_among(turn, tie, dict.fromkeys(tie.avoided[n:], "failed_lately") | excluded)
+            if elsewhere.account_id is not None:
+                return elsewhere
+        return self._choose_among(turn, tie, excluded)
+
+    def _choose_among(self, turn: Turn, tie: Claim, excluded: dict[AccountId, str]) -> Choice:
         return self._selector.choose(
             Question(
-                plans=self._selector.plans_offering(wanted.model),
-                excluded={**wanted.excluded, **turn.unreadable},
+                plans=self._selector.plans_offering(turn.wanted.model),
+                excluded=excluded,
                 scope=self._limits.scope(turn.key),
                 preferred=tie.preferred,
                 is_bound=tie.is_bound,

@@ -526,6 +526,14 @@ class Continuities(Protocol):
         """A turn with these keys was given to an account."""
         ...
 
+    async def note_failure(self, key: bytes, account_id: AccountId) -> None:
+        """Upstream failed a turn of this conversation on an account."""
+        ...
+
+    async def failed_lately(self, key: bytes) -> tuple[AccountId, ...]:
+        """The accounts on which upstream failed this conversation a moment ago, the latest last."""
+        ...
+
     async def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
         """An account gave these."""
         ...

@@ -55,6 +55,8 @@ class SettleLeases:
             lease = settlement.lease
             await self._leases.end(lease.lease_id, epoch=lease.epoch)
             await self._continuities.remember(settlement.anchors, lease.account_id)
+            if settlement.failed_affinity_key:
+                await self._continuities.note_failure(settlement.failed_affinity_key, lease.account_id)
             learned += [
                 (lease.account_id, evidence)
                 for evidence in settlement.evidence

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from codex_lb.gateway.continuity.prefixes import prefixes
+from codex_lb.gateway.continuity.prefixes import Chain, chain_of, continued
 from codex_lb.gateway.leasing.lease import Anchor, AnchorKind
 
 RawHeader = tuple[bytes, bytes]
@@ -38,6 +38,7 @@ class Continuity:
 
     anchors: tuple[Anchor, ...] = ()
     affinity_keys: tuple[bytes, ...] = ()
+    chain: Chain | None = None  # of a conversation that its client does not name
 
 
 NO_CONTINUITY = Continuity()
@@ -51,9 +52,16 @@ class Conversation(msgspec.Struct):
     input: msgspec.Raw = msgspec.Raw()
 
 
-def classify(headers: Iterable[RawHeader], body: bytes) -> Continuity:
-    """Of a request to upstream, in its plain form."""
-    return Continuity(anchors_in(body), affinity_keys(headers, body))
+def classify(headers: Iterable[RawHeader], body: bytes, *, behind: Chain | None = None) -> Continuity:
+    """Of a request to upstream, in its plain form. `behind`: what it continues without repeating it."""
+    anchors, conversation = anchors_in(body), read_conversation(body)
+    if conversation is None:
+        return Continuity(anchors)
+    if keys := named_keys(headers, conversation):
+        return Continuity(anchors, keys)
+    items = _items_of(conversation.input)
+    chain = continued(behind, items) if behind else chain_of(bytes(conversation.instructions), items)
+    return Continuity(anchors, tuple(BY_PREFIX + digest for digest in chain.keys()[:KEYS_MAX]), chain)
 
 
 def anchors_in(data: bytes) -> tuple[Anchor, ...]:
@@ -92,21 +100,22 @@ def _sealed_in(data: bytes, *, levels: int = 2) -> list[Anchor]:
     return found
 
 
-def affinity_keys(headers: Iterable[RawHeader], body: bytes) -> tuple[bytes, ...]:
-    """Keys of the conversation, the narrowest first; by what it holds only where the client names it nowhere."""
+def named_keys(headers: Iterable[RawHeader], conversation: Conversation) -> tuple[bytes, ...]:
+    """Keys of a conversation that its client names, the narrowest first."""
     named = dict(headers)
     keys = [BY_SESSION + digest_of(value) for name in SESSION_HEADERS if (value := named.get(name))]
-    if keys:
-        return tuple(dict.fromkeys(keys))[:KEYS_MAX]
-    try:
-        conversation = msgspec.json.decode(body, type=Conversation)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ()
     cache_key = conversation.prompt_cache_key
-    if isinstance(cache_key, str) and cache_key.strip():
-        return (BY_CACHE_KEY + digest_of(cache_key.strip().encode("utf-8", "surrogatepass")),)
-    items = _items_of(conversation.input)
-    return tuple(BY_PREFIX + digest for digest in prefixes(bytes(conversation.instructions), items)[:KEYS_MAX])
+    if not keys and isinstance(cache_key, str) and cache_key.strip():
+        keys.append(BY_CACHE_KEY + digest_of(cache_key.strip().encode("utf-8", "surrogatepass")))
+    return tuple(dict.fromkeys(keys))[:KEYS_MAX]
+
+
+def read_conversation(body: bytes) -> Conversation | None:
+    """What a conversation is known by; None when it cannot be read."""
+    try:
+        return msgspec.json.decode(body, type=Conversation)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _items_of(given: msgspec.Raw) -> list[bytes]:

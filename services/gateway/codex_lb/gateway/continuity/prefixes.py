@@ -1,21 +1,22 @@
 """How a conversation is known that its client gives no name: by how it begins, and by how far it had come before. Pure.
 
-A request repeats all earlier ones of its conversation. Wherever the client spoke last before the model did, an earlier
-request ended; so the digest of everything up to there is the digest of that whole request. The digests are the same at
-every gateway, and conversations that only begin alike are told apart as soon as they differ.
+A request repeats all earlier ones of its conversation. Wherever the model answered, an earlier request ended; so the digest
+of all that the client said up to there is the digest of that whole request. What the model said is left out: clients give it
+back in forms of their own. The digests are the same at every gateway, and conversations that only begin alike are told apart
+as soon as they differ.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import msgspec
 
 ITEM_BYTES_MAX = 64 * 2**10  # of an item, to know it by; what is longer counts with its length
 PREFIXES_MAX = 4  # the request itself, the two before it, and how the conversation began
 
-_MODEL_ROLES = frozenset({"assistant"})
 _CLIENT_TYPES = frozenset({None, "message", "input_text", "input_image", "input_file", "item_reference"})
 
 
@@ -26,35 +27,51 @@ class ItemHead(msgspec.Struct):
     role: object = None
 
 
-def prefixes(instructions: bytes, items: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Digests of the conversation, the longest first: all of it, where earlier requests ended, how it began."""
-    running = hashlib.sha256(_cut(instructions))
-    ends: list[bytes] = []
-    was_clients = False
+@dataclass(frozen=True, eq=False, slots=True)
+class Chain:
+    """A conversation up to the end of a request."""
+
+    digest: bytes  # of everything that the client said
+    first: bytes  # of its first request
+    before: tuple[bytes, ...]  # of the requests before, the latest first
+
+    def keys(self) -> tuple[bytes, ...]:
+        """Digests to know it by, the longest first."""
+        return tuple(dict.fromkeys((self.digest, *self.before, self.first)))
+
+
+def chain_of(instructions: bytes, items: Iterable[bytes]) -> Chain:
+    """A request that holds its whole conversation."""
+    return _extended(hashlib.sha256(_cut(instructions)).digest(), [], items)
+
+
+def continued(behind: Chain, items: Iterable[bytes]) -> Chain:
+    """A request that holds only what is new since an earlier one."""
+    chain = _extended(behind.digest, [*reversed(behind.before), behind.digest], items)
+    return Chain(chain.digest, behind.first, chain.before)
+
+
+def _extended(digest: bytes, ends: list[bytes], items: Iterable[bytes]) -> Chain:
+    running, has_said = hashlib.sha256(digest), False
     for item in items:
-        maker = _maker(item)
-        if maker == "thought":
-            continue  # comes and goes with the account, and says nothing about who is talking
-        if was_clients and maker == "model":
+        if _is_clients(item):
+            running.update(b"\0" + _cut(item))
+            has_said = True
+        elif has_said:
             ends.append(running.digest())
-        was_clients = maker == "client"
-        running.update(b"\0" + _cut(item))
-    ends.append(running.digest())
-    recent = ends[:0:-1][: PREFIXES_MAX - 1]
-    return (*recent, ends[0])
+            running, has_said = hashlib.sha256(ends[-1]), False
+    whole = running.digest() if has_said or not ends else ends.pop()
+    return Chain(whole, ends[0] if ends else whole, tuple(ends[: -PREFIXES_MAX + 1 : -1]))
 
 
-def _maker(item: bytes) -> str:
+def _is_clients(item: bytes) -> bool:
     try:
         head = msgspec.json.decode(item, type=ItemHead)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "client"
-    if head.type == "reasoning":
-        return "thought"
-    if head.role in _MODEL_ROLES:
-        return "model"
-    is_answer = isinstance(head.type, str) and head.type.endswith("_output")
-    return "client" if is_answer or head.role is not None or head.type in _CLIENT_TYPES else "model"
+        return True
+    if isinstance(head.type, str) and head.type.endswith("_output"):
+        return True
+    return head.role != "assistant" and (head.role is not None or head.type in _CLIENT_TYPES)
 
 
 def _cut(data: bytes) -> bytes:

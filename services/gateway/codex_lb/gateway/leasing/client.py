@@ -21,7 +21,7 @@ from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.control.v1 import leases_pb2_grpc
 from codex_lb.gateway.errors import ControlUnavailableError
 from codex_lb.gateway.leasing import wire
-from codex_lb.gateway.leasing.lease import Lease, LeaseEnd, Timings, TurnEnd, Wanted
+from codex_lb.gateway.leasing.lease import AnchorKind, Lease, LeaseEnd, Timings, TurnEnd, Wanted
 from codex_lb.gateway.leasing.outbox import Entry, Outbox
 from codex_lb.gateway.outcome import Abandoned
 from codex_lb.kit.backoff import Backoff
@@ -161,6 +161,8 @@ class LeaseClient:
         """Ends a lease. Returns at once: the outbox sees to it that control learns of it."""
         self._held.pop(lease.lease_id, None)
         self._keep(wire.settlement(lease, end))
+        if any(anchor.kind is AnchorKind.COMPACTION for anchor in end.anchors):
+            self._flush()  # the client's next turn, at whichever gateway, is bound by it
 
     def report(self, end: TurnEnd) -> None:
         """Adds a line to the request log. Returns at once."""

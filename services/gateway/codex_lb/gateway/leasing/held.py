@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
-from codex_lb.gateway.leasing.client import LeaseClient
-from codex_lb.gateway.leasing.lease import Lease, LeaseEnd, Timings, Wanted
+from codex_lb.gateway.leasing.lease import Lease, LeaseEnd, Timings, TurnEnd, Wanted
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Fault
 from codex_lb.kit.clock import Clock
+
+
+class Leases(Protocol):
+    """Where leases come from and what becomes of them."""
+
+    async def acquire(self, wanted: Wanted) -> Lease:
+        """A lease. Raises LeaseRefusedError, or ControlUnavailableError when control does not answer in time."""
+        ...
+
+    def begun(self, lease: Lease) -> None:
+        """Upstream begins to answer. Returns at once."""
+        ...
+
+    def settle(self, lease: Lease, end: LeaseEnd) -> None:
+        """Ends a lease. Returns at once."""
+        ...
+
+    def report(self, end: TurnEnd) -> None:
+        """Adds a line to the request log. Returns at once."""
+        ...
 
 
 class Holding:
     """A lease in use; `end` is what will be said of it."""
 
-    def __init__(self, lease: Lease, end: LeaseEnd, leases: LeaseClient) -> None:
+    def __init__(self, lease: Lease, end: LeaseEnd, leases: Leases) -> None:
         self.lease = lease
         self.end = end
         self._leases = leases
@@ -28,8 +48,8 @@ class Holding:
 
 
 @asynccontextmanager
-async def held(leases: LeaseClient, wanted: Wanted, clock: Clock) -> AsyncIterator[Holding]:
-    """A lease for the time of the block. Raises what `LeaseClient.acquire` raises.
+async def held(leases: Leases, wanted: Wanted, clock: Clock) -> AsyncIterator[Holding]:
+    """A lease for the time of the block. Raises what `Leases.acquire` raises.
 
     A block that is cancelled (the client hung up) settles as abandoned, one that fails as our own fault; settling waits
     for nothing, so a cancellation cannot interrupt it.

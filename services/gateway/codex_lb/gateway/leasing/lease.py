@@ -97,6 +97,7 @@ class LeaseEnd:
     quota: tuple[WindowSeen, ...] = ()
     quota_at: datetime | None = None
     anchors: tuple[Anchor, ...] = ()  # state that passed by and belongs to the account
+    affinity_key: bytes = b""  # the narrowest of the conversation
 
 
 @dataclass(slots=True)

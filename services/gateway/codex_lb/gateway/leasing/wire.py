@@ -20,6 +20,9 @@ BLAME = {
     Blame.NETWORK: pb.BLAME_NETWORK,
     Blame.US: pb.BLAME_US,
 }
+# Failures that may follow a conversation to the same account though nothing is wrong with the account as such.
+UPSTREAMS = frozenset({Blame.UPSTREAM, Blame.MODEL})
+STATE_LOST = frozenset({"invalid_encrypted_content", "previous_response_not_found"})
 OUTCOME: dict[type[Outcome], pb.Outcome.ValueType] = {
     Completed: pb.OUTCOME_COMPLETED,
     Limited: pb.OUTCOME_LIMITED,
@@ -123,6 +126,8 @@ def settlement(held: Lease, end: LeaseEnd) -> pb.Settlement:
         case Limited(fault=problem) | Rejected(fault=problem) | Broken(fault=problem):
             message.fault.CopyFrom(fault(problem))
             refused_until = _refused_until(problem, end.ended_at)
+            if problem.blame in UPSTREAMS or problem.code in STATE_LOST:
+                message.failed_affinity_key = end.affinity_key
         case Abandoned():
             pass
     if end.quota or refused_until is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from starlette.types import Scope
 
@@ -14,7 +14,7 @@ from codex_lb.gateway.errors import ControlUnavailableError, TooManyFailuresErro
 from codex_lb.gateway.ingress.authenticate import authenticate, check_address, check_key
 from codex_lb.gateway.ingress.client_ip import Caller, caller_of
 from codex_lb.gateway.ingress.failed_attempts import FailedAttempts
-from codex_lb.gateway.leasing.policy import KeyPolicy, Policy, PolicyClient
+from codex_lb.gateway.leasing.policy import KeyPolicy, Policy
 from codex_lb.gateway.upstream.headers import VERSION, RawHeader
 from codex_lb.kit.clock import Clock
 
@@ -45,12 +45,19 @@ class KeyHolder:
     at: datetime
 
 
+class Policies(Protocol):
+    """Whoever holds the newest snapshot."""
+
+    @property
+    def policy(self) -> Policy: ...
+
+
 class Gate:
     """Authentication against the policy snapshot: no call to anybody."""
 
     def __init__(
         self,
-        policies: PolicyClient,
+        policies: Policies,
         clock: Clock,
         *,
         trust_headers: bool,

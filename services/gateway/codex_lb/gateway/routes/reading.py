@@ -10,6 +10,7 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from codex_lb.gateway.continuity.classify import classify
+from codex_lb.gateway.continuity.prefixes import Chain
 from codex_lb.gateway.errors import ForbiddenError, KeyLimitReachedError
 from codex_lb.gateway.ingress.body import read_body, unpack
 from codex_lb.gateway.ingress.inline_images import FetchImages
@@ -83,10 +84,12 @@ def turn_of(
     request_bytes: int | None = None,
     plain: bytes | None = None,
     is_continuation: bool = False,
+    behind: Chain | None = None,
 ) -> TurnRequest:
     """The turn that serves the request with this body for upstream. Raises ForbiddenError.
 
-    `plain` is what the conversation is known by, where the body is packed or is not all of it.
+    `plain` is what the conversation is known by, where the body is packed or is not all of it; `behind` is the conversation
+    that it continues without repeating it.
     """
     check_model(asked.model, admitted)
     return TurnRequest(
@@ -106,7 +109,7 @@ def turn_of(
         client_ip=str(admitted.caller.client or ""),
         session_id=session_of(received.headers),
         request_bytes=len(received.sent) if request_bytes is None else request_bytes,
-        continuity=classify(received.headers, body if plain is None else plain),
+        continuity=classify(received.headers, body if plain is None else plain, behind=behind),
         hides_quota=admitted.hides_quota,
         input_tokens_max=input_estimate(len(body if plain is None else plain), is_continuation=is_continuation),
     )

@@ -235,6 +235,7 @@ class Connection:
             request_bytes=size,
             plain=create.frame.encode(),
             is_continuation=bool(create.previous_response_id),
+            behind=self._session.chain_of(create.previous_response_id),
         )
 
     async def _until_gone(self) -> None:

@@ -7,11 +7,12 @@ cannot be continued is told so at once, in the words that make Codex send everyt
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from contextlib import suppress
 
 import anyio
 
+from codex_lb.gateway.continuity.prefixes import Chain
 from codex_lb.gateway.leasing.lease import Lease
 from codex_lb.gateway.upstream.headers import Header
 from codex_lb.gateway.upstream.websocket import Closed, UpstreamSocket, UpstreamSockets
@@ -31,7 +32,7 @@ class Session:
         self._clock = clock
         self._socket: UpstreamSocket | None = None
         self._opened = 0.0  # monotonic
-        self._response_ids: deque[str] = deque(maxlen=RESPONSE_IDS_MAX)
+        self._answered: OrderedDict[str, Chain | None] = OrderedDict()  # by response id
         self._resting: asyncio.Task[None] | None = None
         self.account_id = ""
         self.is_http_only = False  # upstream answered 426: this conversation goes on by requests
@@ -46,12 +47,18 @@ class Session:
 
     def can_continue(self, response_id: str) -> bool:
         """Whether that response was given on the socket there is."""
-        return self.is_live and response_id in self._response_ids
+        return self.is_live and response_id in self._answered
 
-    def note_response(self, response_id: str) -> None:
+    def chain_of(self, response_id: str) -> Chain | None:
+        """The conversation that a response ended, where its client does not name it."""
+        return self._answered.get(response_id)
+
+    def note_response(self, response_id: str, chain: Chain | None) -> None:
         """A response that may be continued here."""
         if response_id:
-            self._response_ids.append(response_id)
+            self._answered[response_id] = chain
+        if len(self._answered) > RESPONSE_IDS_MAX:
+            self._answered.popitem(last=False)
 
     async def socket_for(self, lease: Lease, headers: list[Header]) -> UpstreamSocket:
         """The account's socket: the one there is, or a new one. Raises what UpstreamSockets.open raises."""
@@ -82,7 +89,7 @@ class Session:
         await self._wake()
         socket, self._socket = self._socket, None
         self.account_id = ""
-        self._response_ids.clear()
+        self._answered.clear()
         if socket is not None:
             with anyio.move_on_after(CLOSE_S, shield=True):
                 await socket.close()

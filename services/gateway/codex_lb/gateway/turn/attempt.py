@@ -96,7 +96,7 @@ class HttpAttempt:
                 context.delivery.begin(list(answer.headers.items()), lease.account_id)
                 return await self._relayed(answer, relay)
         except BrokenConnectionError as error:
-            return relay.outcome or Broken(error.fault)
+            return relay.broken(error.fault)
         except EventTooLargeError:
             message = f"An upstream event is larger than {self._event_bytes_max} bytes"
             return relay.outcome or Broken(Fault("stream_event_too_large", Blame.US, message))
@@ -113,7 +113,7 @@ class HttpAttempt:
             if relay.outcome is not None:
                 await self._tail(answer, scanner, relay)
                 return relay.outcome
-        return Broken(Fault("stream_incomplete", Blame.UPSTREAM, "Upstream closed stream without completion"))
+        return relay.broken(Fault("stream_incomplete", Blame.UPSTREAM, "Upstream closed stream without completion"))
 
     async def _tail(self, answer: UpstreamAnswer, scanner: EventScanner, relay: Relay) -> None:
         """What upstream still sends behind its last event, such as `data: [DONE]`."""

@@ -49,8 +49,11 @@ class Budget:
                 assert_never(step)
 
 
-def next_step(outcome: Outcome, *, is_visible: bool, budget: Budget) -> Step:
-    """Moves a turn that nothing was shown of; never one that its client holds a part of."""
+def next_step(outcome: Outcome, *, is_visible: bool, budget: Budget, is_storm: bool = False) -> Step:
+    """Moves a turn that nothing was shown of; never one that its client holds a part of.
+
+    In a storm every account fails like this: no other one is asked.
+    """
     match outcome:
         case Completed():
             return Step.FINISH
@@ -61,11 +64,12 @@ def next_step(outcome: Outcome, *, is_visible: bool, budget: Budget) -> Step:
         case Limited():
             return Step.NEXT_ACCOUNT if budget.limits_left else Step.GIVE_UP
         case Rejected(fault=fault):
-            return Step.GIVE_UP if fault.blame is Blame.CLIENT else _elsewhere(budget)
+            return Step.GIVE_UP if is_storm or fault.blame is Blame.CLIENT else _elsewhere(budget)
         case Broken(fault=fault):
             if budget.retries_left and fault.blame is not Blame.MODEL:
                 return Step.SAME_ACCOUNT
-            return _elsewhere(budget)
+            # Our own network is the same whoever's login is used.
+            return Step.GIVE_UP if is_storm or fault.blame is Blame.NETWORK else _elsewhere(budget)
         case _:
             assert_never(outcome)
 

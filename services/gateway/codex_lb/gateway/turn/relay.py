@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codex_lb.gateway.continuity.classify import anchors_in
 from codex_lb.gateway.leasing.held import Holding
-from codex_lb.gateway.outcome import Blame, Completed, Outcome
+from codex_lb.gateway.outcome import Blame, Broken, Completed, Fault, Limited, Outcome
 from codex_lb.gateway.turn.context import TurnContext
 from codex_lb.gateway.turn.meter import read_error_event, read_terminal
 from codex_lb.gateway.turn.sse import Kind, Segment
@@ -50,6 +50,16 @@ class Relay:
         if windows:
             self._holding.end.quota = windows
             self._holding.end.quota_at = self._context.clock.now()
+
+    def broken(self, fault: Fault) -> Outcome:
+        """The connection ended; how the answer did. An account that is at 100 % and says nothing more has said why."""
+        if self.outcome is not None:
+            return self.outcome
+        full = next((window for window in self._holding.end.quota if window.used_percent >= 100), None)
+        if full is None or self._has_output:
+            return Broken(fault)
+        message = "The usage limit has been reached"
+        return Limited(Fault("usage_limit_reached", Blame.ACCOUNT, message, resets_at=full.resets_at))
 
     async def _consider(self, segment: Segment) -> None:
         """An event that means something to the turn, or the first that carries output."""

@@ -19,6 +19,7 @@ from codex_lb.gateway.upstream.turn_state import without_foreign
 from codex_lb.gateway.upstream.websocket import Closed, HandshakeRefusedError, UpstreamSocket, closed_early
 
 UPGRADE_REQUIRED = 426
+TOO_LARGE = 1009
 FRAME_BYTES_MAX = 15_500_000  # upstream closes at 16 MiB whatever the account; above this a turn goes by HTTP
 
 
@@ -109,7 +110,7 @@ class SocketAttempt:
                 return Broken(Fault("upgrade_required", Blame.UPSTREAM, "Upstream takes no WebSocket now"))
             return refused.failure
         except BrokenConnectionError as error:
-            return relay.outcome or Broken(error.fault)
+            return relay.broken(error.fault)
 
     async def _relayed(self, socket: UpstreamSocket, relay: Relay, holding: Holding) -> Outcome:
         context = self._context
@@ -118,7 +119,9 @@ class SocketAttempt:
             heard = await socket.receive()
             deadline.heard = monotonic()
             if isinstance(heard, Closed):
-                return relay.outcome or Broken(closed_early(heard))
+                if heard.code == TOO_LARGE and timings.first_byte_s is None:
+                    self._session.is_http_only = True  # the frame is, whatever the account: it goes by a request
+                return relay.broken(closed_early(heard))
             if timings.first_byte_s is None:
                 timings.first_byte_s = context.elapsed()
             holding.begun()
@@ -126,7 +129,8 @@ class SocketAttempt:
             await relay.flush()
             if relay.outcome is not None:
                 if isinstance(relay.outcome, Completed):
-                    self._session.note_response(relay.outcome.response_id)
+                    chain = context.request.continuity.chain
+                    self._session.note_response(relay.outcome.response_id, chain)
                 return relay.outcome
 
     def _readable(self, holding: Holding) -> str:

@@ -21,8 +21,8 @@ import structlog
 
 from codex_lb.gateway.errors import GatewayError
 from codex_lb.gateway.ingress.body import unpack
-from codex_lb.gateway.leasing.client import LeaseClient, LeaseRefusedError
-from codex_lb.gateway.leasing.held import Holding, held
+from codex_lb.gateway.leasing.client import LeaseRefusedError
+from codex_lb.gateway.leasing.held import Holding, Leases, held
 from codex_lb.gateway.leasing.lease import AnchorKind, Timings, TurnEnd, Wanted
 from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Outcome, Rejected
 from codex_lb.gateway.sessions.session import Session
@@ -34,6 +34,7 @@ from codex_lb.gateway.turn.last_word import error_of_failure, error_of_refusal
 from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.next_step import RETRY_FIRST_S, RETRY_MAX_S, Budget, Step, next_step
 from codex_lb.gateway.turn.socket_attempt import Frames, SocketCaller
+from codex_lb.gateway.turn.storms import Storms
 from codex_lb.gateway.turn.watch import TELL_S, HangUp, Watch
 from codex_lb.gateway.upstream.http import UpstreamHttp
 from codex_lb.gateway.upstream.websocket import UpstreamSockets
@@ -63,7 +64,7 @@ class Turns:
 
     def __init__(
         self,
-        leases: LeaseClient,
+        leases: Leases,
         upstream: UpstreamHttp,
         sockets: UpstreamSockets,
         clock: Clock,
@@ -79,6 +80,7 @@ class Turns:
         self.upstream = upstream
         self.clock = clock
         self.limits = limits
+        self.storms = Storms()
         self.running = 0
 
     async def run(
@@ -197,6 +199,7 @@ class Turn:
         self._timings.leased_s = self._context.elapsed()
         self._end.lease_id, self._end.account_id = holding.lease.lease_id, holding.lease.account_id
         holding.end.timings = self._timings
+        holding.end.affinity_key = next(iter(self._request.continuity.affinity_keys), b"")
         retries = 0
         while True:
             attempt = self._caller.attempt(self._context)
@@ -208,11 +211,22 @@ class Turn:
                 holding.end.outcome = self._end.outcome
                 self._timings.total_s = self._context.elapsed()
                 raise
+            account_id, now = holding.lease.account_id, self._clock.monotonic()
+            outcome = self._turns.storms.judged(outcome, account_id, now=now)
             holding.end.outcome = outcome
+            if isinstance(outcome, Completed):
+                # It could read them, whoever was thought to own them: from now on that is known.
+                anchors = self._request.continuity.anchors
+                holding.end.anchors += tuple(a for a in anchors if a.kind is AnchorKind.COMPACTION)
             self._timings.total_s = self._context.elapsed()
             if self._can_forget_thoughts(outcome, holding):
                 continue
-            step = next_step(outcome, is_visible=self._delivery.is_visible, budget=budget)
+            step = next_step(
+                outcome,
+                is_visible=self._delivery.is_visible,
+                budget=budget,
+                is_storm=self._turns.storms.is_storm(outcome, now=now),
+            )
             if step is not Step.SAME_ACCOUNT:
                 return outcome, step, attempt, budget
             budget = budget.after(step, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,12 @@ from codex_lb.gateway.outcome import Blame, Broken, Failure, Fault, Limited, Rej
 MESSAGE_CHARS_MAX = 500
 CODE_CHARS_MAX = 100  # it travels with the settlement, and a message to control has a bound
 RESETS_WITHIN = timedelta(days=366)  # a reset farther away is no instant but a mistake
+
+UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_WAIT_PART = re.compile(
+    r"(\d{1,9}(?:\.\d{1,9})?)\s?(ms|s(?:ec(?:onds?)?)?|m(?:in(?:utes?)?)?|h(?:ours?)?)(?![a-z])", re.IGNORECASE
+)
+_WAIT = re.compile(rf"try again in\s((?:{_WAIT_PART.pattern}\s?){{1,4}})", re.IGNORECASE)
 
 Verdict = tuple[type[Limited] | type[Rejected] | type[Broken], Blame]
 
@@ -101,6 +108,7 @@ def judge_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: d
     """An HTTP answer that is no stream."""
     said = read_error_body(body, now=now) or Said(CODE_OF_STATUS.get(status, ""), "")
     message = said.message or f"Upstream error: HTTP {status}"
+    retry_after_s = read_retry_after(headers.get("retry-after", ""))
     fault = Fault(
         code=said.code or CODE_OF_STATUS.get(status, "upstream_error"),
         blame=Blame.UPSTREAM,
@@ -110,7 +118,7 @@ def judge_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: d
         content_type=headers.get("content-type", ""),
         plan=said.plan,
         resets_at=said.resets_at,
-        retry_after_s=read_retry_after(headers.get("retry-after", "")),
+        retry_after_s=read_wait(message[:MESSAGE_CHARS_MAX]) if retry_after_s is None else retry_after_s,
     )
     return judge(fault)
 
@@ -124,6 +132,7 @@ def judge_event(error: object, *, now: datetime) -> Failure:
         message=said.message[:MESSAGE_CHARS_MAX],
         plan=said.plan,
         resets_at=said.resets_at,
+        retry_after_s=read_wait(said.message[:MESSAGE_CHARS_MAX]),
     )
     return judge(fault)
 
@@ -186,6 +195,16 @@ def read_retry_after(value: str) -> float | None:
     except ValueError:
         return None
     return seconds if 0 <= seconds <= RESETS_WITHIN.total_seconds() else None
+
+
+def read_wait(message: str) -> float | None:
+    """How long to wait by the words of a message ("Please try again in 1m30s."), where nothing else says it."""
+    found = _WAIT.search(message)
+    if found is None:
+        return None
+    parts = ((float(number), unit.lower()) for number, unit in _WAIT_PART.findall(found[1]))
+    seconds = sum(number * (UNIT_S["ms"] if unit == "ms" else UNIT_S[unit[0]]) for number, unit in parts)
+    return seconds if seconds <= RESETS_WITHIN.total_seconds() else None
 
 
 def _text(value: object) -> str:

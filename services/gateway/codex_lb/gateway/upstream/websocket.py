@@ -132,5 +132,5 @@ class AiohttpSockets:
 
 def closed_early(closed: Closed) -> Fault:
     """A socket that closed before the answer was whole."""
-    blame = Blame.CLIENT if closed.code == 1009 else Blame.UPSTREAM  # 1009: the frame was too large, for any account
-    return Fault("stream_incomplete", blame, f"Upstream closed the connection ({closed.code}) before the answer's end")
+    message = f"Upstream closed the connection ({closed.code}) before the answer's end"
+    return Fault("stream_incomplete", Blame.UPSTREAM, message)

@@ -1264,6 +1264,7 @@ class Settlement(_message.Message):
     SERVICE_TIER_FIELD_NUMBER: _builtins.int
     UPSTREAM_TRANSPORT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
+    FAILED_AFFINITY_KEY_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     """How it ended."""
     calls: _builtins.int
@@ -1272,6 +1273,8 @@ class Settlement(_message.Message):
     """Tier that upstream says it used."""
     upstream_transport: _builtins.str
     """How upstream was spoken to: "http" or "websocket"."""
+    failed_affinity_key: _builtins.bytes
+    """Strongest key of the session, if upstream failed it: for a while its turns go elsewhere where they can."""
     @_builtins.property
     def lease(self) -> Global___HeldLease:
         """The lease; settling it twice changes nothing."""
@@ -1314,10 +1317,11 @@ class Settlement(_message.Message):
         service_tier: _builtins.str = ...,
         upstream_transport: _builtins.str = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
+        failed_affinity_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "fault", b"fault", "lease", b"lease", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "calls", b"calls", "ended_at", b"ended_at", "evidence", b"evidence", "fault", b"fault", "lease", b"lease", "outcome", b"outcome", "service_tier", b"service_tier", "timings", b"timings", "upstream_transport", b"upstream_transport", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "calls", b"calls", "ended_at", b"ended_at", "evidence", b"evidence", "failed_affinity_key", b"failed_affinity_key", "fault", b"fault", "lease", b"lease", "outcome", b"outcome", "service_tier", b"service_tier", "timings", b"timings", "upstream_transport", b"upstream_transport", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
