@@ -87,7 +87,7 @@ async def test_no_token_reaches_logs_metrics_errors_answers_or_the_database(talk
 
     assert "tokens rotated" in talkative.control.log
     assert [token[:12] for token in tokens if token in written] == []
-    assert re.findall(rb"rt_[A-Za-z0-9_-]{20,}", written) == []
+    assert re.findall(rb"(?<!ale)rt_[A-Za-z0-9_-]{20,}", written) == []  # there are tables of alerts
     assert re.findall(rb"eyJ[\w-]{20,}\.[\w-]{20,}", written) == []
 
 
