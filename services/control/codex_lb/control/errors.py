@@ -43,10 +43,6 @@ class InvalidReportError(ControlError):
     """A ticket's report that cannot be understood; the text names the field."""
 
 
-class InvalidRequestError(ControlError):
-    """A request that makes no sense; the text names the field."""
-
-
 class InvalidUpdateError(ControlError):
     """A change that cannot be made; the text names the field."""
 

@@ -16,7 +16,7 @@ from codex_lb.control.domain.lease import Decision, Settlement
 from codex_lb.control.domain.selection import Rules
 from codex_lb.control.domain.settings import NOBODY, Strategy
 from codex_lb.control.domain.simulation import Share, Simulation
-from codex_lb.control.errors import InvalidRequestError
+from codex_lb.control.errors import InvalidQueryError
 from codex_lb.control.rpcs.instants import instant, wire_instant, wire_seconds
 from codex_lb.control.usecases.explain import Explain, Explanation
 from codex_lb.control.usecases.live_settings import SettingsBook
@@ -51,13 +51,13 @@ class DecisionRpc(decision_service_pb2_grpc.DecisionServiceServicer):
 
     def _rules(self, request: pb.GetSimulationRequest) -> Rules:
         if request.strategy not in STRATEGY:
-            raise InvalidRequestError("strategy must name a strategy.")
+            raise InvalidQueryError("strategy must name a strategy.")
         strategy = STRATEGY[request.strategy]
         is_earlier = request.HasField("prefer_earlier_reset")
         earlier = request.prefer_earlier_reset if is_earlier else self._book.now.prefer_earlier_reset
         single = account_id(request.single_account) if request.single_account else NOBODY
         if strategy is Strategy.SINGLE_ACCOUNT and not single:
-            raise InvalidRequestError("single_account must name an account for the strategy single_account.")
+            raise InvalidQueryError("single_account must name an account for the strategy single_account.")
         return Rules(strategy, earlier, single)
 
 

@@ -34,7 +34,6 @@ REASONS: Mapping[type[errors.ControlError], reasons.ErrorReason.ValueType] = {
     errors.MigrationError: reasons.ERROR_REASON_INTERNAL,
     errors.WrongKeyError: reasons.ERROR_REASON_INTERNAL,
     errors.InvalidPageTokenError: reasons.ERROR_REASON_INVALID_ARGUMENT,
-    errors.InvalidRequestError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.RequestNotFoundError: reasons.ERROR_REASON_REQUEST_NOT_FOUND,
     errors.InvalidUpdateError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.InvalidQueryError: reasons.ERROR_REASON_INVALID_ARGUMENT,
