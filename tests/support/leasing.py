@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
 
+from codex_lb.control.coordination.budgets import MemoryBudgets
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.evidence import Operated, OperatorAction
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Lease, Outcome
+from codex_lb.control.domain.limit import Limit, LimitUnit, LimitWindow
 from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.store.price_file import load_prices
 from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
@@ -26,7 +28,8 @@ from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.refusals import Refused
 from codex_lb.control.usecases.selector import Selector
 from codex_lb.control.usecases.settle_leases import SettleLeases
-from tests.support.clock import FakeClock
+from tests.support.clock import NOON, FakeClock
+from tests.unit.control.keys import api_key, book_and_limits_of
 from tests.unit.control.leases import ListLedger, pool_of, settled, wanted
 
 TTL_S = 10.0
@@ -59,6 +62,9 @@ class Campaign:
         continuities = MemoryContinuities(self.clock)
         book = SettingsBook(LiveSettings(account_stream_limit=SLOTS))
         ids = count(1)
+        self.budgets = MemoryBudgets()
+        keys = [api_key(name, token_limit(name)) for name in set(KEYS)]
+        self.limits = book_and_limits_of(self.clock, *keys, pool=self.pool, budgets=self.budgets)[1]
         self.acquire = AcquireLease(
             self.pool,
             self.leases,
@@ -67,10 +73,13 @@ class Campaign:
             term=1,
             book=book,
             continuities=continuities,
+            limits=self.limits,
             new_lease_id=lambda: f"lease-{next(ids)}",
             waiting_max=WAITING_MAX,
         )
-        self.settle = SettleLeases(self.pool, self.leases, continuities, self.ledger, load_prices(), self.clock)
+        self.settle = SettleLeases(
+            self.pool, self.leases, continuities, self.ledger, load_prices(), self.limits, self.clock
+        )
         self.names = count(1)
         self.gateways = [self._gateway() for _ in range(3)]
         self.fences: set[int] = set()
@@ -177,7 +186,8 @@ class Campaign:
 
     async def _announce(self, gateway: Gateway) -> None:
         await self.leases.renew(gateway.replica_id, now=self.clock.now())
-        await self.leases.reconcile(gateway.replica_id, list(gateway.leases.values()))
+        held = list(gateway.leases.values())
+        await self.limits.announced(held, await self.leases.reconcile(gateway.replica_id, held))
 
     async def _quiet(self) -> None:
         """Lets everything run that can, and gives gateways their answers."""
@@ -218,8 +228,17 @@ class Campaign:
         assert not any(self.leases.in_use(AccountId(name)) for name in ACCOUNTS), "slots leaked"
         assert not any(self.leases.creating(AccountId(name)) for name in ACCOUNTS), "create slots leaked"
         assert not any(self.leases.held_by_key(key) for key in KEYS), "keys still hold leases"
+        for name in KEYS:
+            use = await self.budgets.use_of(f"limit-of-{name}", since=NOON)
+            assert use.reserved == 0, "reservations leaked"
+            assert use.used > 0, "nothing was counted"
         abandoned = Counter(s.lease.lease_id for s in self.ledger.settlements if s.outcome is Outcome.ABANDONED)
         self.done["abandoned"] = len(abandoned)
+
+
+def token_limit(key: str) -> Limit:
+    """A limit with room for everything: what matters is that each reservation ends."""
+    return Limit(f"limit-of-{key}", LimitUnit.TOTAL_TOKENS, LimitWindow.MONTH, "", 10**15, NOON)
 
 
 def main() -> None:

@@ -46,10 +46,12 @@ def limits_of(clock: Clock, *keys: ApiKey, pool: Pool | None = None) -> KeyLimit
     return book_and_limits_of(clock, *keys, pool=pool)[1]
 
 
-def book_and_limits_of(clock: Clock, *keys: ApiKey, pool: Pool | None = None) -> tuple[KeyBook, KeyLimits]:
+def book_and_limits_of(
+    clock: Clock, *keys: ApiKey, pool: Pool | None = None, budgets: MemoryBudgets | None = None
+) -> tuple[KeyBook, KeyLimits]:
     """The same, with the keys."""
     feed = PolicyFeed(pool or pool_of(), SettingsBook(LiveSettings()), clock, history_id="history")
     book = KeyBook(feed)
     for key in keys:
         book.put(key)
-    return book, KeyLimits(book, MemoryBudgets(), NoStore(), load_prices(), clock)
+    return book, KeyLimits(book, budgets or MemoryBudgets(), NoStore(), load_prices(), clock)
