@@ -15,7 +15,7 @@ import structlog
 
 from tests.support.continuity.campaign import Verdict, run_sequence
 
-COUNTED = ("turns", "attempts", "failures", "moves", "healed", "bolts", "drowned", "calls")
+COUNTED = ("turns", "attempts", "failures", "moves", "healed", "bolts", "drowned", "forgotten", "calls")
 SHOWN_MAX = 20
 
 

@@ -52,6 +52,7 @@ class Verdict:
     bolts: int = (
         0  # twice running, the second time by an answer that broke off, or never came, where none had failed yet
     )
+    forgotten: int = 0  # twice running on the same account, because control restarted between: who failed is soft state
     drowned: int = 0  # twice running, but every account that a turn may ask failed, none of which had failed it before
     calls: int = 0
     problems: list[str] = field(default_factory=list)
@@ -73,6 +74,7 @@ class World:
         self.site = Site(Durable(), self.clock, draws)
         self.changed: dict[str, float] = {}  # when an account last became able to serve
         self.unable: set[str] = set()
+        self.restarted_at = -1.0  # when control was last started again
         self._names = iter(f"a{n}" for n in range(1000))
         self._gateways_made = 0
         self.gateways: list[LocalGateway] = []
@@ -264,6 +266,7 @@ class _Sequence:
         self.world.site.kill()
         await asyncio.sleep(self.draws.uniform(0.5, 4))
         await self.world.site.start()
+        self.world.restarted_at = self.world.clock.monotonic()
 
 
 class Thread:
@@ -298,12 +301,11 @@ class Thread:
 
     async def _compact(self) -> None:
         """The history becomes one item that only its maker can read."""
-        before = list(self._items)
         self._items.append({"type": "compaction_trigger"})
         if await self._turn():
             self._items, self._blob_owner = [self._items[-1]], self._account
         else:
-            self._items = before
+            self._items = []
 
     async def _turn(self) -> bool:
         """One turn, tried until it is answered, as clients do; whether it was."""
@@ -337,6 +339,9 @@ class Thread:
             return
         if bolt and bolt not in failed_on[-2]:
             self._sequence.verdict.bolts += 1
+            return
+        if self._world.restarted_at > since:
+            self._sequence.verdict.forgotten += 1
             return
         if len(failed_on[-1]) >= ACCOUNTS_MAX and not failed_on[-1] & failed_on[-2]:
             self._sequence.verdict.drowned += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codex_lb.control.domain.continuity import claim, foreign
+from codex_lb.control.domain.continuity import NOBODY, claim, foreign, orphans
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind, Continuity, Wanted
 from tests.unit.control.leases import wanted
@@ -59,6 +59,14 @@ def test_a_thought_whose_owner_was_never_told_is_left_to_the_account_of_the_turn
     assert foreign(turn(OLD, NEW), {b"old": A}, {b"s1": B}, A) == (b"new",)
     assert foreign(turn(NEW), {}, {}, A) == (b"new",)
     assert foreign(turn(NEW, preferred=A), {}, {}, A) == ()
+
+
+def test_an_ownerless_thought_is_the_accounts_that_the_conversation_was_with_when_it_was_first_met() -> None:
+    assert orphans(turn(OLD, NEW), {b"old": A}, {b"s1": B}) == ((NEW,), B)
+    assert orphans(turn(NEW), {}, {}) == ((NEW,), NOBODY)
+    assert orphans(turn(BLOB), {}, {b"s1": B})[0] == ()
+    assert foreign(turn(NEW), {b"new": NOBODY}, {b"s1": A}, A) == (b"new",)
+    assert claim(turn(NEW), {b"new": NOBODY}, {b"s1": A}).reason == "affinity"
 
 
 def test_what_a_turn_means_nothing_without_is_sent_where_it_may_be_read() -> None:

@@ -12,6 +12,7 @@ from codex_lb.control.domain.lease import Anchor, AnchorKind, ContinuityClass, W
 
 # State without which the turn means nothing: only its owner will do. Reasoning may be left out, at the price of thought.
 AVOIDED_MAX = 8  # accounts that one conversation keeps away from
+NOBODY = AccountId("")
 BINDING = frozenset({AnchorKind.COMPACTION, AnchorKind.FILE})
 
 
@@ -77,7 +78,7 @@ def _tie(wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping[
     is_bound = wanted.continuity.kind is ContinuityClass.OWNER_BOUND
     if wanted.preferred is not None and is_bound:
         return Claim(wanted.preferred, is_bound=True, is_worth_waiting=True, reason="held_open")
-    known = [(anchor, owners[anchor.digest]) for anchor in wanted.continuity.anchors if anchor.digest in owners]
+    known = [(anchor, owners[anchor.digest]) for anchor in wanted.continuity.anchors if owners.get(anchor.digest)]
     binding = [(anchor, owner) for anchor, owner in known if anchor.kind in BINDING]
     if binding:
         anchor, owner = binding[-1]  # the newest: an earlier blob is contained in a later one
@@ -117,6 +118,17 @@ def foreign(
         return anchor.kind not in BINDING and was_with != account_id
 
     return tuple(anchor.digest for anchor in wanted.continuity.anchors if is_foreign(anchor))
+
+
+def orphans(
+    wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping[bytes, AccountId]
+) -> tuple[tuple[Anchor, ...], AccountId]:
+    """Thoughts whose owner was never told, and whose they must be: the account's that the conversation was with last.
+
+    To be kept as they are first met: after a move, the habit is another account. Thoughts from elsewhere are nobody's.
+    """
+    unknown = (a for a in wanted.continuity.anchors if a.kind not in BINDING and a.digest not in owners)
+    return tuple(unknown), wanted.preferred or habit(wanted, affinities) or NOBODY
 
 
 def habit(wanted: Wanted, affinities: Mapping[bytes, AccountId]) -> AccountId | None:

@@ -15,7 +15,7 @@ from itertools import count
 import anyio
 
 from codex_lb.control.domain.candidate import NO_SLOT
-from codex_lb.control.domain.continuity import Claim, claim, foreign
+from codex_lb.control.domain.continuity import Claim, claim, foreign, orphans
 from codex_lb.control.domain.fair_queue import FairQueue
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
@@ -255,10 +255,12 @@ class AcquireLease:
         digests = [anchor.digest for anchor in continuity.anchors]
         owners = await self._continuities.owners(digests) if digests else {}
         keys = continuity.affinity_keys
-        if not keys:
-            return Ties(owners, {}, ())
-        affinities = await self._continuities.affinities(keys)
-        return Ties(owners, affinities, await self._continuities.failed_lately(keys[0]))
+        affinities = await self._continuities.affinities(keys) if keys else {}
+        ownerless, owner = orphans(wanted, owners, affinities)
+        if ownerless:
+            await self._continuities.remember(ownerless, owner)
+            owners = {**owners, **{anchor.digest: owner for anchor in ownerless}}
+        return Ties(owners, affinities, await self._continuities.failed_lately(keys[0]) if keys else ())
 
     def _choose(self, turn: Turn, tie: Claim) -> Choice:
         excluded = {**turn.wanted.excluded, **turn.unreadable}
