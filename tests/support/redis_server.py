@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as NotThereError
 
 from codex_lb.control.coordination.redis import RedisLeases, open_redis_leases
 from codex_lb.control.coordination.scripts import Scripts, prefix_of
+from codex_lb.control.usecases.event_ports import Event
 from codex_lb.kit.clock import SystemClock
 from codex_lb.kit.redis import open_redis
 from tests.support.clock import FakeClock
@@ -95,14 +96,35 @@ class RedisServer:
 
 
 @asynccontextmanager
-async def following_leases(server: RedisServer, clock: FakeClock, prefix: str) -> AsyncIterator[RedisLeases]:
-    """Leases of a control, with a TTL of 10 s, on the test's time; no call is given up for being slow."""
+async def open_scripts(server: RedisServer, clock: FakeClock, prefix: str) -> AsyncIterator[Scripts]:
+    """Scripts of a control, on the test's time; no call is given up for being slow."""
     async with open_redis(server.url, SystemClock(), deadline_s=PATIENCE_S) as link:
-        scripts = Scripts(link, clock, prefix=prefix, server_now_ms=lambda: round(clock.now().timestamp() * 1000))
-        async with open_redis_leases(scripts, ttl_s=10.0, grace_s=0.0) as leases:
-            with anyio.fail_after(PATIENCE_S):
-                await leases.following()
-            yield leases
+        yield Scripts(link, clock, prefix=prefix, server_now_ms=lambda: round(clock.now().timestamp() * 1000))
+
+
+@asynccontextmanager
+async def following_leases(server: RedisServer, clock: FakeClock, prefix: str) -> AsyncIterator[RedisLeases]:
+    """Leases of a control, with a TTL of 10 s."""
+    async with (
+        open_scripts(server, clock, prefix) as scripts,
+        open_redis_leases(scripts, ttl_s=10.0, grace_s=0.0) as leases,
+    ):
+        with anyio.fail_after(PATIENCE_S):
+            await leases.following()
+        yield leases
+
+
+class Told:
+    """Events that nobody follows."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def publish(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def follow(self, take_in: object, read_anew: object) -> None:
+        """Nothing comes."""
 
 
 @contextmanager

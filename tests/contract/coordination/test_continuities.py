@@ -8,12 +8,15 @@ from datetime import timedelta
 import pytest
 
 from codex_lb.control.coordination.continuities import MemoryContinuities
+from codex_lb.control.coordination.events import from_wire, to_wire
+from codex_lb.control.coordination.shared_continuities import SharedContinuities
 from codex_lb.control.domain.continuity import AffinityKind
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind
 from codex_lb.control.usecases.ports import Continuities
 from codex_lb.kit.clock import Clock
 from tests.support.clock import NOON, FakeClock
+from tests.support.redis_server import Told
 
 A, B = AccountId("a"), AccountId("b")
 TTL_S = 1800.0
@@ -24,7 +27,12 @@ def memory(clock: Clock) -> Continuities:
     return MemoryContinuities(clock, anchors_max=3, affinities_max=3, affinity_ttl_s=TTL_S)
 
 
-@pytest.fixture(params=[memory], ids=["memory"])
+def shared(clock: Clock) -> Continuities:
+    """The adapter for several replicas, with the same bounds."""
+    return SharedContinuities(clock, Told(), anchors_max=3, affinities_max=3, affinity_ttl_s=TTL_S)
+
+
+@pytest.fixture(params=[memory, shared], ids=["memory", "shared"])
 def continuities(request: pytest.FixtureRequest, clock: FakeClock) -> Continuities:
     """The port, once per adapter."""
     make: Callable[[Clock], Continuities] = request.param
@@ -117,3 +125,17 @@ async def test_whose_an_anchor_is_outlives_every_habit(continuities: Continuitie
     clock.advance(10 * TTL_S)
 
     assert await continuities.owners([b"1"]) == {b"1": A}
+
+
+async def test_what_one_control_learns_another_knows_once_it_is_told(clock: FakeClock) -> None:
+    told = Told()
+    one, other = SharedContinuities(clock, told), SharedContinuities(clock, Told())
+    await one.bind([b"s1", b"s2"], A)
+    await one.unbind([b"s2"])
+    await one.remember([Anchor(AnchorKind.FILE, b"1")], A)
+
+    for event in told.events:
+        await other.take_in(from_wire(to_wire(event)))
+
+    assert await other.affinities([b"s1", b"s2"]) == {b"s1": A}
+    assert await other.owners([b"1"]) == {b"1": A}

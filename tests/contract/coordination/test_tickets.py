@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from itertools import count
 
 import pytest
 
+from codex_lb.control.coordination.scripts import Scripts
+from codex_lb.control.coordination.shared_tickets import SharedTickets
 from codex_lb.control.coordination.tickets import MemoryTickets
 from codex_lb.control.domain.ids import AccountId, TicketId, WorkerId
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.errors import StaleEpochError
 from codex_lb.control.usecases.ports import Tickets
 from tests.support.clock import NOON, FakeClock
+from tests.support.redis_server import RedisServer, Told, open_scripts, redis_prefix, redis_server
+
+__all__ = ["redis_prefix", "redis_server"]
 
 A, B = Task(TicketKind.USAGE, "a"), Task(TicketKind.USAGE, "b")
 PLUS = Task(TicketKind.MODELS, "plus")
 USAGE = [TicketKind.USAGE]
 
 
-def memory() -> Tickets:
-    """The adapter for one replica; tickets live 60 s."""
+@pytest.fixture(params=["memory", "redis"])
+async def tickets(
+    request: pytest.FixtureRequest, clock: FakeClock, redis_server: RedisServer, redis_prefix: str
+) -> AsyncIterator[Tickets]:
+    """The port, once per adapter; tickets live 60 s."""
+    if request.param == "memory":
+        ids = count(1)
+        yield MemoryTickets(term=1, new_ticket_id=lambda: f"ticket-{next(ids)}", ttl_s=60.0)
+    else:
+        async with open_scripts(redis_server, clock, redis_prefix) as scripts:
+            yield shared(scripts, term=1)
+
+
+def shared(scripts: Scripts, *, term: int) -> SharedTickets:
+    """Those of one control among several."""
     ids = count(1)
-    return MemoryTickets(term=1, new_ticket_id=lambda: f"ticket-{next(ids)}", ttl_s=60.0)
-
-
-@pytest.fixture(params=[memory], ids=["memory"])
-def tickets(request: pytest.FixtureRequest) -> Tickets:
-    """The port, once per adapter."""
-    make: Callable[[], Tickets] = request.param
-    return make()
+    return SharedTickets(scripts, Told(), term=term, new_ticket_id=lambda: f"ticket-{term}-{next(ids)}", ttl_s=60.0)
 
 
 @pytest.fixture
@@ -138,6 +149,45 @@ async def test_a_wrong_fence_and_an_unknown_ticket_hold_nothing(tickets: Tickets
     for ticket_id, epoch in ((ticket.ticket_id, ticket.epoch + 1), (TicketId("unknown"), ticket.epoch)):
         with pytest.raises(StaleEpochError):
             await tickets.held(ticket_id, epoch=epoch, now=NOON)
+
+
+async def test_a_task_is_in_one_workers_hands_whichever_control_is_asked_and_rests_for_all_when_it_is_done(
+    redis_server: RedisServer, redis_prefix: str, clock: FakeClock
+) -> None:
+    async with open_scripts(redis_server, clock, redis_prefix) as scripts:
+        one, other = shared(scripts, term=1), shared(scripts, term=2)
+        for tickets in (one, other):
+            await tickets.plan({A: NOON})
+
+        ticket = await _claim(one, A, NOON)
+        assert ticket is not None
+        while_it_is_out = await _claim(other, A, NOON)
+        await one.end(ticket, next_due_at=_at(100))
+        clock.advance(80)
+        while_it_rests = await _claim(other, A, clock.now())
+        clock.advance(20)
+        await other.plan({A: clock.now()})
+
+        assert (while_it_is_out, while_it_rests) == (None, None)
+        assert await other.next_due(USAGE, now=clock.now()) <= clock.now()
+        assert await _claim(other, A, clock.now()) is not None
+
+
+async def test_a_ticket_ends_when_another_control_hurries_its_task(
+    redis_server: RedisServer, redis_prefix: str, clock: FakeClock
+) -> None:
+    async with open_scripts(redis_server, clock, redis_prefix) as scripts:
+        one, other = shared(scripts, term=1), shared(scripts, term=2)
+        await one.plan({A: NOON})
+        ticket = await _claim(one, A, NOON)
+        assert ticket is not None
+
+        await other.hurry(A, now=NOON)
+        newer = await _claim(other, A, NOON)
+
+        assert newer is not None
+        with pytest.raises(StaleEpochError):
+            await one.held(ticket.ticket_id, epoch=ticket.epoch, now=NOON)
 
 
 async def _claim(tickets: Tickets, task: Task, now: datetime) -> Ticket | None:

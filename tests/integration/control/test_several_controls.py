@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -14,8 +15,13 @@ import anyio
 import anyio.lowlevel
 import grpc.aio
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import SecretStr
+from sqlalchemy import make_url
 
+from codex_lb.api.admin.v1 import account_service_pb2 as accounts_pb2
+from codex_lb.api.admin.v1 import api_key_service_pb2 as keys_pb2
+from codex_lb.api.admin.v1 import settings_service_pb2 as settings_pb2
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.control.v1 import leases_pb2_grpc
 from codex_lb.control.app import Control, open_control
@@ -24,7 +30,7 @@ from codex_lb.control.rpcs.instants import wire_instant, wire_seconds
 from codex_lb.control.settings import ControlSettings
 from codex_lb.kit.clock import SystemClock
 from codex_lb.kit.rpc_channel import open_channel
-from tests.integration.control.peers import PROTOCOL, completed, held, open_peers
+from tests.integration.control.peers import PROTOCOL, Peers, completed, eventually, held, open_peers
 from tests.support.databases import PostgresqlServer
 from tests.support.logins import auth_file
 from tests.support.redis_server import RedisServer, running_redis
@@ -32,6 +38,7 @@ from tests.support.system import until
 
 SLOTS = 3
 CLIENTS, TURNS_EACH = 30, 4
+TOLD_WITHIN_S = 5.0  # by controls that need a few hundredths, on a machine that is busy
 LONG_S = 60.0  # stands for "as long as it takes"
 TTL_S = 1.0  # of leases, so that what dies is noticed soon
 
@@ -189,7 +196,9 @@ async def test_thirty_clients_at_three_gateways_of_two_controls_never_have_more_
     controls: list[Control],
 ) -> None:
     history = History()
-    keys = [f"key-{n}" for n in range(5)]
+    async with open_peers(controls[0].targets[0]) as one, open_peers(controls[1].targets[0]) as other:
+        keys = [await new_key(one, f"key {n}") for n in range(5)]
+        await eventually(partial(key_ids, other), lambda told: told == keys)
 
     async with three_gateways(controls) as gateways, anyio.create_task_group() as clients:
         for n in range(CLIENTS):
@@ -273,8 +282,51 @@ async def test_a_gateway_that_vanishes_returns_its_slots_to_all_and_is_told_as_a
         assert isinstance(granted, pb.Granted)
         gateways[1].settle(granted)
         await until(lambda: not gateways[1].unsettled)
+    database = make_url(postgresql_url).database
+    assert database is not None
     statement = "select count(*), count(distinct lease_id) from attempts where outcome = 'abandoned'"
-    assert (
-        postgresql_server.sql(statement, database=postgresql_url.split("/")[3].split("?", maxsplit=1)[0])
-        == f"{SLOTS}|{len(lost)}"
-    )
+    await until(lambda: postgresql_server.sql(statement, database=database) == f"{SLOTS}|{len(lost)}")
+
+
+async def test_what_is_changed_at_one_control_holds_at_the_other_within_a_second(controls: list[Control]) -> None:
+    async with open_peers(controls[0].targets[0]) as one, open_peers(controls[1].targets[0]) as other:
+        [bob] = await one.import_(auth_file("bob"))
+        limit = settings_pb2.Settings(account_stream_limit=1)
+        mask = FieldMask(paths=["account_stream_limit"])
+        await one.settings.UpdateSettings(settings_pb2.UpdateSettingsRequest(settings=limit, update_mask=mask))
+        with anyio.fail_after(TOLD_WITHIN_S):
+            await eventually(partial(statuses, other), lambda told: len(told) == 2)
+            await other.accounts.PauseAccount(accounts_pb2.PauseAccountRequest(name=bob.name))
+            await eventually(partial(statuses, one), lambda told: accounts_pb2.ACCOUNT_STATUS_PAUSED in told)
+            await eventually(partial(stream_limit, other), lambda told: told == 1)
+        async with one.attach("left") as left, other.attach("right") as right:
+            granted = await left.acquire()
+            refusal = await right.refusal()
+            await one.accounts.DeleteAccount(accounts_pb2.DeleteAccountRequest(name=bob.name))
+            await eventually(partial(statuses, other), lambda told: len(told) == 1)
+
+    assert granted.account_id != bob.name.removeprefix("accounts/")
+    assert refusal.reason == "ERROR_REASON_POOL_BUSY"
+
+
+async def new_key(peers: Peers, name: str) -> str:
+    """The id of an API key that is made."""
+    request = keys_pb2.CreateApiKeyRequest(api_key=keys_pb2.ApiKey(display_name=name))
+    return (await peers.api_keys.CreateApiKey(request)).api_key.name.removeprefix("apiKeys/")
+
+
+async def key_ids(peers: Peers) -> list[str]:
+    """The API keys, as a control knows them, oldest first."""
+    listed = await peers.api_keys.ListApiKeys(keys_pb2.ListApiKeysRequest())
+    return [key.name.removeprefix("apiKeys/") for key in listed.api_keys]
+
+
+async def statuses(peers: Peers) -> list[accounts_pb2.AccountStatus.ValueType]:
+    """How the accounts stand, as a control sees them."""
+    listed = await peers.accounts.ListAccounts(accounts_pb2.ListAccountsRequest())
+    return [account.status for account in listed.accounts]
+
+
+async def stream_limit(peers: Peers) -> int:
+    """How many turns an account serves at once, as a control sees it."""
+    return (await peers.settings.GetSettings(settings_pb2.GetSettingsRequest())).account_stream_limit

@@ -15,10 +15,11 @@ from codex_lb.control.assembly.gateway_side import GatewaySide, make_gateway_sid
 from codex_lb.control.assembly.state import State, open_state
 from codex_lb.control.assembly.timing import ORDINARY, Timing
 from codex_lb.control.assembly.watch import DatabaseWatch, keep_time, measure
-from codex_lb.control.assembly.worker_side import make_worker_side
+from codex_lb.control.assembly.worker_side import WorkerSide, make_worker_side
 from codex_lb.control.errors import MigrationError
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.store.migrate import migrate, needs_migration
+from codex_lb.control.usecases.follow_others import FollowOthers
 from codex_lb.control.usecases.ports import Leases, Store
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import Health, health_routes
@@ -71,7 +72,7 @@ async def open_control(
                         service_token=settings.service_token.get_secret_value() if settings.service_token else None,
                         reflection=True,
                     ) as server,
-                    keep_going(state, gateway_side, admin_side, timing) as watch,
+                    keep_going(state, gateway_side, worker_side, admin_side, timing) as watch,
                 ):
                     log.info(
                         "control serves", targets=server.targets, term=state.term, accounts=len(state.pool.members())
@@ -81,14 +82,17 @@ async def open_control(
 
 @asynccontextmanager
 async def keep_going(
-    state: State, gateway_side: GatewaySide, admin_side: AdminSide, timing: Timing
+    state: State, gateway_side: GatewaySide, worker_side: WorkerSide, admin_side: AdminSide, timing: Timing
 ) -> AsyncIterator[DatabaseWatch]:
     """What control does without being asked. Ends before the server stops: it waits for the gateways' streams."""
     watch = DatabaseWatch(state.store)
+    follow = make_following(state, worker_side, admin_side)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(gateway_side.acquire.run)
         tasks.start_soon(keep_time, gateway_side.settle, state.feed, timing.tick_s)
         tasks.start_soon(watch.run)
+        if follow is not None:
+            tasks.start_soon(follow.run)
         tasks.start_soon(admin_side.flow_keeper.run, timing.tick_s)
         tasks.start_soon(admin_side.rotate_keys.run)
         tasks.start_soon(admin_side.watch_alerts.run, timing.alert_period_s)
@@ -98,6 +102,24 @@ async def keep_going(
         finally:
             gateway_side.drain()
             tasks.cancel_scope.cancel()
+
+
+def make_following(state: State, worker_side: WorkerSide, admin_side: AdminSide) -> FollowOthers | None:
+    """What keeps this control true to others, where there are any."""
+    events, told = state.sharing.events, state.sharing.told
+    if events is None or told is None:
+        return None
+    return FollowOthers(
+        events,
+        state.pool,
+        state.book,
+        state.key_book,
+        admin_side.keep_api_keys,
+        state.feed,
+        worker_side.rotations,
+        told,
+        state.store,
+    )
 
 
 class ControlService:

@@ -80,6 +80,7 @@ class AdminSide:
     rotate_keys: RotateKeys
     drop_old_turns: DropOldTurns
     watch_alerts: WatchAlerts
+    keep_api_keys: KeepApiKeys
 
 
 @asynccontextmanager
@@ -93,6 +94,7 @@ async def open_admin_side(
 ) -> AsyncIterator[AdminSide]:
     """Sign-ins need the issuer and a port for browsers to come back to, so this one is opened."""
     import_ = make_import(state, clock)
+    keep_api_keys = make_keep_api_keys(state, clock)
     affinities = ManageAffinities(state.continuities, clock)
     accounts = make_accounts(state, worker_side, import_, affinities, clock)
     system = make_system(state, gateway_side, worker_side, settings, clock)
@@ -104,7 +106,7 @@ async def open_admin_side(
             partial(add_AccountServiceServicer_to_server, accounts),
             partial(add_SystemServiceServicer_to_server, system),
             partial(add_OAuthServiceServicer_to_server, oauth),
-            partial(add_ApiKeyServiceServicer_to_server, make_api_keys(state, clock)),
+            partial(add_ApiKeyServiceServicer_to_server, make_api_keys(state, keep_api_keys, clock)),
             partial(add_KeyServiceServicer_to_server, KeyRpc(rotate)),
             partial(add_SettingsServiceServicer_to_server, SettingsRpc(state.book, state.store)),
             partial(add_AffinityServiceServicer_to_server, AffinityRpc(affinities)),
@@ -116,7 +118,7 @@ async def open_admin_side(
         retention = make_retention(state, settings, clock)
         key_use = TellKeyUse(state.key_book, state.limits, clock)
         watch = WatchAlerts(state.pool, state.store, targets, clock, key_use=key_use)
-        yield AdminSide(faces, flow_keeper, rotate, retention, watch)
+        yield AdminSide(faces, flow_keeper, rotate, retention, watch, keep_api_keys)
 
 
 def make_retention(state: State, settings: ControlSettings, clock: Clock) -> DropOldTurns:
@@ -155,9 +157,9 @@ def make_accounts(
     )
 
 
-def make_api_keys(state: State, clock: Clock) -> ApiKeyRpc:
-    """The face of API keys."""
-    keep = KeepApiKeys(
+def make_keep_api_keys(state: State, clock: Clock) -> KeepApiKeys:
+    """How API keys are made and changed."""
+    return KeepApiKeys(
         state.key_book,
         state.limits,
         state.store,
@@ -165,6 +167,10 @@ def make_api_keys(state: State, clock: Clock) -> ApiKeyRpc:
         new_id=new_id,
         new_random_part=partial(secrets.token_urlsafe, 32),
     )
+
+
+def make_api_keys(state: State, keep: KeepApiKeys, clock: Clock) -> ApiKeyRpc:
+    """The face of API keys."""
     return ApiKeyRpc(ViewApiKeys(state.key_book, state.limits, state.leases, state.store, clock), keep)
 
 

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 
-from codex_lb.control.assembly.sharing import open_leases
+from codex_lb.control.assembly.sharing import Sharing, open_sharing
 from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.coordination.budgets import MemoryBudgets
 from codex_lb.control.coordination.continuities import MemoryContinuities
@@ -48,14 +47,27 @@ class State:
     feed: PolicyFeed
     key_book: KeyBook
     limits: KeyLimits
-    leases: Leases
-    continuities: MemoryContinuities
-    tickets: MemoryTickets
+    sharing: Sharing
     probes: Probes
     gateways: Gateways
     ledger: Ledger
     prices: Prices
     deliveries: AlertDeliveries
+
+    @property
+    def leases(self) -> Leases:
+        """Who holds which slot."""
+        return self.sharing.leases
+
+    @property
+    def continuities(self) -> MemoryContinuities:
+        """What ties conversations to accounts."""
+        return self.sharing.continuities
+
+    @property
+    def tickets(self) -> MemoryTickets:
+        """The work that is given to workers."""
+        return self.sharing.tickets
 
 
 @asynccontextmanager
@@ -74,10 +86,8 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
         await key_book.load(store)
         limits = KeyLimits(key_book, MemoryBudgets(), store, prices, clock)
         await limits.load()
-        leases = await stack.enter_async_context(open_leases(settings, clock, timing, term))
-        continuities = MemoryContinuities(clock)
-        await recall_anchors(store, continuities, clock)
-        tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=timing.ticket_ttl_s)
+        sharing = await stack.enter_async_context(open_sharing(settings, clock, timing, term))
+        await recall_anchors(store, sharing.continuities, clock)
         probes = Probes(clock)
         deliveries = AlertDeliveries(store, vault, clock)
         await deliveries.load()
@@ -92,9 +102,7 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
                 feed=feed,
                 key_book=key_book,
                 limits=limits,
-                leases=leases,
-                continuities=continuities,
-                tickets=tickets,
+                sharing=sharing,
                 probes=probes,
                 gateways=gateways,
                 ledger=ledger,
@@ -113,7 +121,7 @@ async def recall_anchors(store: Store, continuities: MemoryContinuities, clock: 
     """Whose conversations are whose, as far back as one is likely to be taken up again."""
     async with store.begin(writing=False) as unit:
         for account_id, anchors in await unit.turns.anchors(since=clock.now() - ANCHORS_RECALLED):
-            await continuities.remember(anchors, account_id)
+            continuities.recall(anchors, account_id)
 
 
 def options_of(settings: ControlSettings) -> DatabaseOptions:

@@ -92,6 +92,10 @@ class MemoryContinuities:
 
     async def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
         """Keeps whose they are."""
+        self.recall(anchors, account_id)
+
+    def recall(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
+        """Keeps whose they were before."""
         for anchor in anchors:
             self._owners[anchor.digest] = account_id
             self._owners.move_to_end(anchor.digest)

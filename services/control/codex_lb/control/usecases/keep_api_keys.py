@@ -55,6 +55,7 @@ class KeepApiKeys:
             async with self._store.begin(writing=True) as unit:
                 await unit.api_keys.add(key)
             self._book.put(key)
+            self._book.tell_others()
         return key, secret
 
     async def update(self, api_key_id: ApiKeyId, change: Callable[[ApiKey], ApiKey], *, etag: str = "") -> ApiKey:
@@ -73,6 +74,7 @@ class KeepApiKeys:
             await self._limits.take_over(known, key)
             self._book.put(key)
             await self._limits.changed(key)
+            self._book.tell_others()
         return key
 
     async def rotate(self, api_key_id: ApiKeyId, *, overlap: timedelta, etag: str = "") -> tuple[ApiKey, Secret]:
@@ -100,6 +102,23 @@ class KeepApiKeys:
                     raise ApiKeyNotFoundError(f"There is no API key {api_key_id!r}.")
             self._book.remove(api_key_id)
             await self._limits.gone(key)
+            self._book.tell_others()
+
+    async def read_anew(self) -> None:
+        """Another control has made, changed or deleted keys."""
+        async with self._book.changing:
+            async with self._store.begin(writing=False) as unit:
+                stored = {key.api_key_id: key for key in await unit.api_keys.all()}
+            for known in self._book.all():
+                if known.api_key_id not in stored:
+                    self._book.remove(known.api_key_id)
+                    await self._limits.gone(known)
+            for key in stored.values():
+                before = self._book.get(key.api_key_id)
+                if before != key:
+                    await self._limits.take_over(before, key)
+                    self._book.put(key)
+                    await self._limits.changed(key)
 
     def _checked(self, known: ApiKey, wanted: ApiKey) -> ApiKey:
         limits = with_limits(known, wanted.limits, new_limit_id=lambda: self._new_id("limit"))

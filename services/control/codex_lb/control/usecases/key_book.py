@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from codex_lb.control.domain.api_key import ApiKey
 from codex_lb.control.domain.ids import AccountId, ApiKeyId
@@ -21,6 +21,7 @@ class KeyBook:
         self._keys: dict[ApiKeyId, ApiKey] = {}
         self._scopes: dict[ApiKeyId, frozenset[AccountId]] = {}
         self._reached: dict[ApiKeyId, tuple[ReachedLimit, ...]] = {}
+        self._tellers: list[Callable[[], None]] = []
         self.changing = asyncio.Lock()  # held from reading a key to storing it, so that no change is lost
 
     async def load(self, store: Store) -> None:
@@ -28,6 +29,15 @@ class KeyBook:
         async with store.begin(writing=False) as unit:
             for key in await unit.api_keys.all():
                 self.put(key)
+
+    def on_own_change(self, teller: Callable[[], None]) -> None:
+        """Whoever tells other controls."""
+        self._tellers.append(teller)
+
+    def tell_others(self) -> None:
+        """A key was stored here, or deleted."""
+        for tell in self._tellers:
+            tell()
 
     def all(self) -> Sequence[ApiKey]:
         """Every key, oldest first."""

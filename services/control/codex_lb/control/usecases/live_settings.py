@@ -21,6 +21,7 @@ class SettingsBook:
         self._environment = environment
         self._changing = asyncio.Lock()
         self._listeners: list[Listener] = []
+        self._tellers: list[Callable[[], None]] = []
         self.now = environment
         self.changed_fields: tuple[str, ...] = ()
 
@@ -34,6 +35,10 @@ class SettingsBook:
         self._listeners.append(listener)
         listener(self.now)
 
+    def on_own_change(self, teller: Callable[[], None]) -> None:
+        """Whoever tells other controls."""
+        self._tellers.append(teller)
+
     @classmethod
     async def load(cls, store: Store, environment: LiveSettings) -> Self:
         """What the environment says, and over it what is stored."""
@@ -41,6 +46,14 @@ class SettingsBook:
         async with store.begin(writing=False) as unit:
             book._adopt(await unit.settings.all())
         return book
+
+    async def read_anew(self, store: Store) -> None:
+        """Another control has changed them."""
+        async with self._changing:
+            async with store.begin(writing=False) as unit:
+                stored = await unit.settings.all()
+            if (changed(self._environment, stored), tuple(sorted(stored))) != (self.now, self.changed_fields):
+                self._adopt(stored)
 
     async def change(self, store: Store, values: Mapping[str, object], *, etag: str) -> None:
         """Raises InvalidUpdateError with the field's name, and StoreConflictError for an outdated etag."""
@@ -52,6 +65,7 @@ class SettingsBook:
                 await unit.settings.put(values)
                 stored = await unit.settings.all()
             self._adopt(stored)
+            self._tell()
 
     async def reset(self, store: Store, names: Collection[str]) -> None:
         """Gives fields back to the environment. Raises InvalidUpdateError."""
@@ -62,6 +76,11 @@ class SettingsBook:
                 await unit.settings.remove(names)
                 stored = await unit.settings.all()
             self._adopt(stored)
+            self._tell()
+
+    def _tell(self) -> None:
+        for tell in self._tellers:
+            tell()
 
     def _adopt(self, stored: Mapping[str, object]) -> None:
         self.now = changed(self._environment, stored)

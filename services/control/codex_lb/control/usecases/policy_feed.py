@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from codex_lb.control.domain.catalog import Catalog, catalog_of
@@ -52,6 +53,7 @@ class PolicyFeed:
         self._catalog_version = 1
         self._keys = KeyDeltas()
         self._news = asyncio.Event()
+        self._catalog_tellers: list[Callable[[], None]] = []
         book.on_change(self.take_settings)
 
     async def load_catalog(self, store: Store) -> None:
@@ -61,6 +63,12 @@ class PolicyFeed:
         if catalog.etag != self._pool.catalog.etag:
             self._pool.catalog = catalog
             self._catalog_version = self._publish()
+            for tell in self._catalog_tellers:
+                tell()
+
+    def on_catalog(self, teller: Callable[[], None]) -> None:
+        """Whoever tells other controls that there is another catalog; those that have it already tell nobody."""
+        self._catalog_tellers.append(teller)
 
     def take_settings(self, settings: LiveSettings) -> None:
         """Tells gateways what of the settings is theirs, if that changed."""

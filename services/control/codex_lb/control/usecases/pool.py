@@ -50,6 +50,7 @@ class Pool:
         self._members: dict[AccountId, Member] = {}
         self._catalog = Catalog()
         self._listeners: list[Callable[[AccountId], None]] = []
+        self._tellers: list[Callable[[AccountId, Evidence | None], None]] = []
         self.changing = asyncio.Lock()  # held from reading an account's row to writing it, so that no change is lost
 
     @property
@@ -67,6 +68,14 @@ class Pool:
         """Tells a listener of every account that is added, changed or removed from now on."""
         self._listeners.append(listener)
 
+    def on_own_change(self, teller: Callable[[AccountId, Evidence | None], None]) -> None:
+        """Whoever tells other controls: of evidence that came in here, and (None) of accounts that were stored here."""
+        self._tellers.append(teller)
+
+    def _tell(self, account_id: AccountId, evidence: Evidence | None = None) -> None:
+        for tell in self._tellers:
+            tell(account_id, evidence)
+
     def _changed(self, account_id: AccountId) -> None:
         for listener in self._listeners:
             listener(account_id)
@@ -81,6 +90,12 @@ class Pool:
 
     def put(self, account: Account, sealed: SealedCredential) -> Member:
         """Adds an account, or gives a known one its new row and login."""
+        member = self.take_over(account, sealed)
+        self._tell(account.account_id)
+        return member
+
+    def take_over(self, account: Account, sealed: SealedCredential) -> Member:
+        """The same, when another control stored it."""
         member = self._members.get(account.account_id)
         if member is None:
             member = Member(account, sealed, Record())
@@ -95,15 +110,22 @@ class Pool:
         """Takes over what an operator decided about an account."""
         self._members[account.account_id].account = account
         self._changed(account.account_id)
+        self._tell(account.account_id)
 
     def resealed(self, account_id: AccountId, before: Sealed, after: Sealed) -> None:
         """The login of an account is the same, sealed with another key; nothing happens when it has a newer one."""
         member = self._members.get(account_id)
         if member is not None and member.sealed.ciphertext == before.ciphertext:
             member.sealed = replace(member.sealed, key_id=after.key_id, ciphertext=after.ciphertext)
+            self._tell(account_id)
 
     def remove(self, account_id: AccountId) -> None:
         """Forgets an account."""
+        self.drop(account_id)
+        self._tell(account_id)
+
+    def drop(self, account_id: AccountId) -> None:
+        """The same, when another control removed it."""
         if self._members.pop(account_id, None) is not None:
             self._changed(account_id)
 
@@ -117,6 +139,13 @@ class Pool:
 
     def observe(self, account_id: AccountId, evidence: Evidence) -> bool:
         """Takes an observation in; False when the account is gone."""
+        is_known = self.learn(account_id, evidence)
+        if is_known:
+            self._tell(account_id, evidence)
+        return is_known
+
+    def learn(self, account_id: AccountId, evidence: Evidence) -> bool:
+        """The same, when another control observed it."""
         member = self._members.get(account_id)
         if member is None:
             return False
@@ -131,6 +160,7 @@ class Pool:
             return None
         member.account = replace(member.account, plan=plan, updated_at=now)
         self._changed(account_id)
+        self._tell(account_id)
         return member.account
 
     def access_token(self, member: Member) -> str:

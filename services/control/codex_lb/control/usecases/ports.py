@@ -88,6 +88,10 @@ class Accounts(Protocol):
         """Every account, oldest first."""
         ...
 
+    async def get(self, account_id: AccountId) -> tuple[Account, SealedCredential] | None:
+        """The account of that id, if the pool has it."""
+        ...
+
     async def by_identity(self, identity: Identity) -> Account | None:
         """The account of an identity, if the pool has it."""
         ...

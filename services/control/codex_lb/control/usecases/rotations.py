@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -72,14 +72,24 @@ class Rotations:
         self._wished: dict[AccountId, datetime] = {}
         self._unreadable: dict[AccountId, int] = {}  # the generation that the vault could not open
         self._next_start_at: datetime | None = None
+        self._tellers: list[Callable[[], None]] = []
+
+    def on_own_change(self, teller: Callable[[], None]) -> None:
+        """Whoever tells other controls that an exchange began or ended here."""
+        self._tellers.append(teller)
+
+    def _tell(self) -> None:
+        for tell in self._tellers:
+            tell()
 
     async def load(self) -> None:
         """Reads the journal: what an earlier control began and never heard of again counts still."""
         async with self._store.begin(writing=False) as unit:
             recent = await unit.exchanges.recent(since=self._clock.now() - REMEMBERED)
         for exchange in recent:
+            is_news = self._exchanges.get(exchange.ticket_id) != exchange
             self._note(exchange)
-            if exchange.is_open:
+            if exchange.is_open and is_news and exchange.ticket_id not in self._tickets:
                 log.warning("an exchange of tokens was never heard of again", **told(exchange))
 
     def wish(self, account_id: AccountId) -> None:
@@ -138,6 +148,7 @@ class Rotations:
             self._wished.pop(exchange.account_id, None)
             self._note(exchange)
             self._tickets[exchange.ticket_id] = begun.ticket
+        self._tell()
         return [begun for exchange, begun in opened if self._is_newest(exchange)]
 
     def find(self, ticket_id: TicketId) -> Exchange | None:
@@ -156,6 +167,7 @@ class Rotations:
         """The line is closed; the ticket, if this control gave it. What is too old to matter is forgotten."""
         now = self._clock.now()
         self._note(replace(exchange, ended_at=now, outcome=outcome))
+        self._tell()
         for old in self._journal(exchange.account_id):
             if old.started_at <= now - REMEMBERED and not self._is_newest(old):
                 del self._exchanges[old.ticket_id]

@@ -42,6 +42,11 @@ class SqlAccounts:
         rows = await self._transaction.run(_ACCOUNTS.order_by(accounts.c.created_at, accounts.c.account_id))
         return [(_account_of(row), _sealed_of(row)) for row in rows.mappings()]
 
+    async def get(self, account_id: AccountId) -> tuple[Account, SealedCredential] | None:
+        rows = await self._transaction.run(_ACCOUNTS.where(accounts.c.account_id == account_id))
+        row = rows.mappings().one_or_none()
+        return (_account_of(row), _sealed_of(row)) if row is not None else None
+
     async def by_identity(self, identity: Identity) -> Account | None:
         rows = await self._transaction.run(
             _ACCOUNTS.where(
