@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from codex_lb.control.domain.ids import TurnId
-from codex_lb.control.domain.lease import Decision, Outcome, Settlement
+from codex_lb.control.domain.lease import Anchor, AnchorKind, Decision, Outcome, Settlement
 from codex_lb.control.errors import UnstorableError
 from codex_lb.control.store.database import Database
+from codex_lb.control.store.repositories.turns import ANCHOR_ROWS_MAX
 from tests.contract.store.examples import NOON, report, settlement, with_unstorable_usage
 
 
@@ -131,3 +132,24 @@ async def test_the_newest_leases_of_a_period_come_in_the_order_in_which_they_wer
     assert [lease.granted_at for lease in leases] == [NOON + timedelta(minutes=minute) for minute in (1, 2)]
     assert leases[0].decision == settlement("l1").lease.decision
     assert total == 3
+
+
+async def test_whose_anchors_were_whose_is_recalled_in_the_order_of_time_however_many_there_are(
+    store: Database,
+) -> None:
+    given = [
+        replace(
+            settlement(f"l{number:05}"),
+            ended_at=NOON + timedelta(seconds=number // 2),  # two of a moment
+            anchors=(Anchor(AnchorKind.REASONING, f"{number:032}".encode()),) if number % 3 else (),
+        )
+        for number in range(ANCHOR_ROWS_MAX * 2)
+    ]
+    for start in range(0, len(given), 1000):
+        await record(store, *given[start : start + 1000])
+
+    async with store.begin(writing=False) as unit:
+        recalled = await unit.turns.anchors(since=NOON + timedelta(seconds=1))
+
+    wanted = [(one.lease.account_id, one.anchors) for one in given[2:] if one.anchors]
+    assert [(account_id, tuple(anchors)) for account_id, anchors in recalled] == wanted

@@ -286,16 +286,20 @@ K = TypeVar("K", WindowKind, RefusalKind, str)
 
 
 def _newest(held: T | None, evidence: T) -> T:
-    return evidence if held is None or _rank(evidence) > _rank(held) else held
+    if held is None:
+        return evidence
+    new, old = _rank(evidence), _rank(held)
+    if new == old:  # ordered by content, so that the result does not depend on the order of arrival
+        return evidence if repr(evidence) > repr(held) else held
+    return evidence if new > old else held
 
 
 def _newest_by(held: Mapping[K, T], key: K, evidence: T) -> Mapping[K, T]:
     return {**held, key: _newest(held.get(key), evidence)}
 
 
-def _rank(evidence: Evidence) -> tuple[int, bool, datetime, str]:
-    # Equal instants are ordered by content, so that the result does not depend on the order of arrival.
+def _rank(evidence: Evidence) -> tuple[int, bool, datetime]:
     generation = evidence.generation if isinstance(evidence, LoginRejected | Closed) else 0
     # What the issuer will not renew stays so, whatever turns that still run are told about their access token.
     is_final = isinstance(evidence, LoginRejected) and evidence.is_final
-    return (generation, is_final, evidence.observed_at, repr(evidence))
+    return (generation, is_final, evidence.observed_at)

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Executable, RowMapping, Table, and_, func, literal_column, select
+from sqlalchemy import ColumnElement, Executable, RowMapping, Table, and_, func, literal_column, select, tuple_
 
 from codex_lb.control.domain.ids import AccountId, LeaseId, TurnId
 from codex_lb.control.domain.lease import (
@@ -35,6 +35,8 @@ from codex_lb.control.store.transaction import Transaction
 Row = dict[str, object]
 Ended = TypeVar("Ended", Settlement, TurnReport)
 
+ANCHOR_ROWS_MAX = 5_000  # some ten milliseconds
+PLACE_TYPES = (attempts.c.ended_at.type, attempts.c.lease_id.type)
 ROWS_PER_STATEMENT_MAX = 50  # PostgreSQL keeps a plan for each number of rows, so there must not be many numbers
 
 
@@ -69,10 +71,18 @@ class SqlTurns:
         return leases, int(total)
 
     async def anchors(self, *, since: datetime) -> list[tuple[AccountId, Sequence[Anchor]]]:
-        given = select(attempts.c.account_id, attempts.c.anchors).where(attempts.c.ended_at >= since)
-        rows = await self._transaction.run(given.order_by(attempts.c.ended_at))
-        kept = ((AccountId(row["account_id"]), all_restored(row["anchors"], Anchor)) for row in rows.mappings())
-        return [(account_id, anchors) for account_id, anchors in kept if anchors]
+        given = select(attempts.c.account_id, attempts.c.anchors, attempts.c.ended_at, attempts.c.lease_id)
+        some = given.where(attempts.c.anchors.is_not(None)).order_by(attempts.c.ended_at, attempts.c.lease_id)
+        place = tuple_(attempts.c.ended_at, attempts.c.lease_id)
+        kept: list[tuple[AccountId, Sequence[Anchor]]] = []
+        behind = attempts.c.ended_at >= since
+        while True:  # in portions: a long log must not outlast a statement's deadline
+            rows = (await self._transaction.run(some.where(behind).limit(ANCHOR_ROWS_MAX))).all()
+            kept += ((AccountId(row.account_id), all_restored(row.anchors, Anchor)) for row in rows)
+            if len(rows) < ANCHOR_ROWS_MAX:
+                return kept
+            last = tuple_(rows[-1].ended_at, rows[-1].lease_id, types=PLACE_TYPES)
+            behind = and_(attempts.c.ended_at >= rows[-1].ended_at, place > last)
 
     async def _record_attempts(self, settlements: Sequence[Settlement]) -> int:
         once = _once(settlements, key=lambda one: one.lease.lease_id, fence=lambda one: one.lease.epoch)
