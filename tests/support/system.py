@@ -159,6 +159,7 @@ class System:
     status_service: SystemServiceAsyncStub
     ready_urls: dict[str, str]  # by program
     environment: dict[str, str] = field(default_factory=dict)  # what its programs were started with
+    more_controls: list[Program] = field(default_factory=list)  # beyond the first
 
     @property
     def gateway(self) -> Program:
@@ -183,7 +184,7 @@ class System:
     @property
     def programs(self) -> list[Program]:
         """Every process, in the order of their start, each once."""
-        return list(dict.fromkeys([self.control, *self.gateways, self.worker]))
+        return list(dict.fromkeys([self.control, *self.more_controls, *self.gateways, self.worker]))
 
     @property
     def log(self) -> str:
@@ -281,7 +282,8 @@ class System:
         gateways = sum(gateway.is_running for gateway in self.gateways)
         await self.wait_for_status(
             lambda status: (
-                len(status.gateways) >= gateways and (status.HasField("worker_seen_at") or not self.worker.is_running)
+                (len(status.gateways) >= gateways or bool(self.more_controls))
+                and (status.HasField("worker_seen_at") or not self.worker.is_running)
             ),
             what="everybody attached",
             within_s=within_s,
@@ -366,13 +368,15 @@ async def start_services(
     *,
     gateways: int = 1,
     env: Mapping[str, str] | None = None,
+    controls: int = 1,
     database_url: str | None = None,
     wait: bool = True,
 ) -> AsyncIterator[System]:
-    """`codex-lb control`, `gateway` (one or several) and `usage-worker`, over TCP with a service token."""
+    """`codex-lb control`, `gateway` (either once or several times) and `usage-worker`, over TCP with a service token."""
     data_dir, token = folder / "data", secrets.token_hex(16)
     rpc, http, worker_http = (f"127.0.0.1:{free_port()}" for _ in range(3))
     ports = [free_port() for _ in range(gateways)]
+    more_rpc = [f"127.0.0.1:{free_port()}" for _ in range(controls - 1)]
     environment = settings_for(upstream, data_dir) | {
         "CODEX_LB_CONTROL_LISTEN": rpc,
         "CODEX_LB_CONTROL_HTTP_LISTEN": http,
@@ -385,10 +389,26 @@ async def start_services(
         environment["CODEX_LB_DATABASE_URL"] = database_url
     environment.update(env or {})
     control = Program(["control"], environment, folder, name="control")
+    more_controls = [
+        Program(
+            ["control"],
+            environment
+            | {"CODEX_LB_CONTROL_LISTEN": address, "CODEX_LB_CONTROL_HTTP_LISTEN": f"127.0.0.1:{free_port()}"},
+            folder,
+            name=f"control-{number}",
+        )
+        for number, address in enumerate(more_rpc, start=2)
+    ]
+    targets = [rpc, *more_rpc]
     gateway_programs = [
         Program(
             ["gateway"],
-            environment | {"CODEX_LB_PORT": str(port), "CODEX_LB_DATA_DIR": str(folder / f"gateway-{number}")},
+            environment
+            | {
+                "CODEX_LB_PORT": str(port),
+                "CODEX_LB_DATA_DIR": str(folder / f"gateway-{number}"),
+                "CODEX_LB_CONTROL_TARGET": target_of([*targets[number % controls :], *targets[: number % controls]]),
+            },
             folder,
             name=f"gateway-{number}",
         )
@@ -399,7 +419,7 @@ async def start_services(
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(rpc, tls_ca_file=None, service_token=token))
         clients = [await stack.enter_async_context(http_client(base_url)) for base_url in base_urls]
-        for program in (control, *gateway_programs, worker):
+        for program in (control, *more_controls, *gateway_programs, worker):
             stack.push_async_callback(program.end)
             program.start()
         system = System(
@@ -418,10 +438,16 @@ async def start_services(
             }
             | {p.name: f"{url}/health/ready" for p, url in zip(gateway_programs, base_urls, strict=True)},
             environment=environment,
+            more_controls=more_controls,
         )
         if wait:
             await system.ready()
         yield system
+
+
+def target_of(addresses: Sequence[str]) -> str:
+    """What gRPC dials: the first address that answers."""
+    return addresses[0] if len(addresses) == 1 else "ipv4:" + ",".join(addresses)
 
 
 def a_turn(prompt: str = "Say hello", *, model: str = "gpt-5.3-codex", stream: bool = False) -> dict[str, object]:
