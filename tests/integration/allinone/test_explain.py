@@ -51,6 +51,7 @@ async def test_another_strategy_is_tried_on_what_was_recorded(system: System) ->
     misspelt = await system.run("admin", "simulate", "--strategy", "robin")
 
     found = json.loads(replayed.out)
-    assert found["leases"] == 4
-    assert sorted(account.get("leasesSimulated", 0) for account in found["accounts"]) == [2, 2]
+    shares = [account.get("leasesSimulated", 0) for account in found["accounts"]]
+    assert sum(shares) == found["leases"] >= 4
+    assert max(shares) - min(shares) <= 1, "round robin deals them out evenly"
     assert "is one of: capacity_weighted" in misspelt.err
