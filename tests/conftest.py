@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing on a machine that is busy with something else.
+settings.register_profile("product", deadline=None)
+settings.load_profile("product")
 
 
 @pytest.fixture(scope="session")
