@@ -13,7 +13,7 @@ from codex_lb.control.coordination.shared_continuities import SharedContinuities
 from codex_lb.control.domain.continuity import AffinityKind
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind
-from codex_lb.control.usecases.ports import Continuities
+from codex_lb.control.usecases.lease_ports import Continuities
 from codex_lb.kit.clock import Clock
 from tests.support.clock import NOON, FakeClock
 from tests.support.redis_server import Told

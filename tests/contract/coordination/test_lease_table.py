@@ -27,7 +27,7 @@ from codex_lb.control.coordination.redis import RedisLeases
 from codex_lb.control.coordination.scripts import prefix_of
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Lease
-from codex_lb.control.usecases.ports import Leases
+from codex_lb.control.usecases.lease_ports import Leases
 from tests.support.clock import NOON, FakeClock
 from tests.support.redis_server import PATIENCE_S, RedisServer, following_leases, redis_server
 from tests.unit.control.leases import lease

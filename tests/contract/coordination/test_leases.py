@@ -9,7 +9,7 @@ import pytest
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Lease
-from codex_lb.control.usecases.ports import Leases
+from codex_lb.control.usecases.lease_ports import Leases
 from tests.support.clock import FakeClock
 from tests.support.redis_server import RedisServer, following_leases, redis_prefix, redis_server
 from tests.unit.control.leases import lease

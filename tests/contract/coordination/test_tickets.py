@@ -14,7 +14,7 @@ from codex_lb.control.coordination.tickets import MemoryTickets
 from codex_lb.control.domain.ids import AccountId, TicketId, WorkerId
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.errors import StaleEpochError
-from codex_lb.control.usecases.ports import Tickets
+from codex_lb.control.usecases.refresh_ports import Tickets
 from tests.support.clock import NOON, FakeClock
 from tests.support.redis_server import RedisServer, Told, open_scripts, redis_prefix, redis_server
 

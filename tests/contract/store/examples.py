@@ -20,7 +20,7 @@ from codex_lb.control.domain.lease import (
 )
 from codex_lb.control.domain.window import Window, WindowKind
 from codex_lb.control.store.database import Database
-from codex_lb.control.usecases.ports import SealedCredential
+from codex_lb.control.usecases.vault_ports import SealedCredential
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
 

@@ -20,7 +20,7 @@ from codex_lb.control.domain.alert import (
 from codex_lb.control.domain.lease import Blame, Fault, Outcome
 from codex_lb.control.errors import StoreConflictError
 from codex_lb.control.store.database import Database
-from codex_lb.control.usecases.ports import Sealed
+from codex_lb.control.usecases.vault_ports import Sealed
 from tests.contract.store.examples import NOON, report
 
 LOW = Condition(AlertKind.POOL_LOW, "", "title", "text", NOON)

@@ -20,8 +20,8 @@ from codex_lb.control.store.repositories.sealed_rows import SEALED
 from codex_lb.control.store.tables import metadata
 from codex_lb.control.store.unit_of_work import SqlUnitOfWork
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Keys, Sealed
 from codex_lb.control.usecases.rotate_keys import KeyState, RotateKeys
+from codex_lb.control.usecases.vault_ports import Keys, Sealed
 from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.fingerprint import open_vault
 from codex_lb.control.vault.key_file import key_id_of, load_keys

@@ -20,7 +20,8 @@ from codex_lb.control.errors import MigrationError
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.store.migrate import migrate, needs_migration
 from codex_lb.control.usecases.follow_others import FollowOthers
-from codex_lb.control.usecases.ports import Leases, Store
+from codex_lb.control.usecases.lease_ports import Leases
+from codex_lb.control.usecases.ports import Store
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import Health, health_routes
 from codex_lb.kit.http_server import HttpServer

@@ -189,6 +189,23 @@ async def test_a_restarted_control_grants_nothing_before_gateways_could_tell_wha
     assert clock.monotonic() >= open_from
 
 
+async def test_a_probe_that_hangs_keeps_its_account_for_half_a_minute_at_most() -> None:
+    pool, clock = pool_of("a"), FakeClock()
+    refused = Refused(RefusalKind.RATE, "rate_limit_exceeded", NOON + timedelta(seconds=1), NOON)
+    pool.observe(AccountId("a"), refused)
+    acquire, _ = _acquire(pool, clock=clock)
+    clock.advance(2)
+    probe = await acquire(wanted(), GATEWAY)
+
+    too_early = await acquire(wanted(), GATEWAY)
+    clock.advance(31)
+    another = await acquire(wanted(), GATEWAY)
+
+    assert isinstance(probe, Granted)
+    assert _reason(too_early) is RefusalReason.POOL_BUSY
+    assert isinstance(another, Granted)
+
+
 def _acquire(
     pool: Pool, *, term: int = 1, slots: int = 2, clock: Clock | None = None, open_from: float = 0.0
 ) -> tuple[AcquireLease, MemoryLeases]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from codex_lb.control.domain.account import Credential
 from codex_lb.control.errors import CredentialUnreadableError
-from codex_lb.control.usecases.ports import SealedCredential
+from codex_lb.control.usecases.vault_ports import SealedCredential
 from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.key_file import Key, key_id_of
 

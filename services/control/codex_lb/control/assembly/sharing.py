@@ -21,7 +21,7 @@ from codex_lb.control.coordination.tickets import MemoryTickets
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.usecases.event_ports import Bound, Events, Hurried, Remembered, Unbound
 from codex_lb.control.usecases.follow_others import TakeIn
-from codex_lb.control.usecases.ports import Leases
+from codex_lb.control.usecases.lease_ports import Leases
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.ids import new_id
 from codex_lb.kit.redis import RedisLink, open_redis

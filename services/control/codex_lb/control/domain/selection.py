@@ -18,7 +18,7 @@ from codex_lb.control.domain.settings import NOBODY, LiveSettings, Strategy
 
 PRESSURE_PERCENT_PER_STREAM = 2.5  # what a running turn counts for before its usage is known
 DAY_S = 86_400
-NO_RESET_DAY = 2**31  # later than any day: a window that nobody knows the end of is in no hurry
+NO_RESET_DAY = 0  # before any day: a window that nobody has seen is shown by the first turn it serves
 WEIGHT_PER_CREDIT = 1000  # weights are whole numbers, so that sums are exact
 POLICY_ORDER = {RoutingPolicy.BURN_FIRST: 0, RoutingPolicy.NORMAL: 1, RoutingPolicy.PRESERVE: 2}
 

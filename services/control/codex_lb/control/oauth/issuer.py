@@ -22,7 +22,7 @@ from codex_lb.control.errors import IssuerRefusedError, IssuerUnavailableError
 from codex_lb.control.oauth.auth_file import is_token, login_of
 from codex_lb.control.oauth.claims import UnreadableTokenError
 from codex_lb.control.oauth.pkce import challenge_of
-from codex_lb.control.usecases.ports import DeviceCode, NotYet
+from codex_lb.control.usecases.sign_in_ports import DeviceCode, NotYet
 from codex_lb.kit.clock import Clock
 
 ORIGINATOR = "codex_chatgpt_desktop"

@@ -10,7 +10,8 @@ import structlog
 from codex_lb.control.domain.enrolment import FlowMethod
 from codex_lb.control.errors import ControlError
 from codex_lb.control.usecases.finish_flow import FinishFlow
-from codex_lb.control.usecases.ports import CallbackPort, Store
+from codex_lb.control.usecases.ports import Store
+from codex_lb.control.usecases.sign_in_ports import CallbackPort
 from codex_lb.kit.clock import Clock
 
 IDLE_LOOK_S = 5.0  # how soon a replica takes over the sign-ins of another that died

@@ -26,7 +26,7 @@ from codex_lb.control.rpcs.instants import EPOCH, instant, wire_seconds
 from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.key_limits import KeyLimits
-from codex_lb.control.usecases.ports import Leases
+from codex_lb.control.usecases.lease_ports import Leases
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.rpc_errors import RpcFailure

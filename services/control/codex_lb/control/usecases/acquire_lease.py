@@ -22,9 +22,9 @@ from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
 from codex_lb.control.domain.selection import Choice, Question
 from codex_lb.control.errors import CoordinationUnavailableError, CredentialUnreadableError
 from codex_lb.control.usecases.key_limits import KeyLimits, KeyRefusal
+from codex_lb.control.usecases.lease_ports import Continuities, Leases
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Continuities, Leases
 from codex_lb.control.usecases.refusals import RefusalReason, Refused, refusal, refusal_of_key
 from codex_lb.control.usecases.selector import Selector
 from codex_lb.kit.clock import Clock

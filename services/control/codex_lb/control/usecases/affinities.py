@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from codex_lb.control.domain.continuity import Affinity, AffinityKind
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.errors import InvalidPageTokenError
+from codex_lb.control.usecases.lease_ports import Continuities
 from codex_lb.control.usecases.pages import PAGE_SIZE, PAGE_SIZE_MAX
-from codex_lb.control.usecases.ports import Continuities
 from codex_lb.kit.clock import Clock
 
 

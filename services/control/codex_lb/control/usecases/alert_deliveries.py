@@ -13,7 +13,8 @@ from codex_lb.control.domain.alert_form import Address, Post, post_of
 from codex_lb.control.domain.refresh import Task, TicketKind
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.alert_secrets import open_address
-from codex_lb.control.usecases.ports import Store, Vault
+from codex_lb.control.usecases.ports import Store
+from codex_lb.control.usecases.vault_ports import Vault
 from codex_lb.kit.clock import Clock
 
 WAITING_MAX = 1_000  # alerts on their way; beyond it new ones are stored, and sent after a restart

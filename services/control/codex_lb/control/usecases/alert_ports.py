@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from codex_lb.control.domain.alert import Alert, Delivery, Recent, Target
-
-if TYPE_CHECKING:
-    from codex_lb.control.usecases.ports import Sealed  # whose unit of work has these among its parts
+from codex_lb.control.usecases.vault_ports import Sealed
 
 
 class Alerts(Protocol):

@@ -7,7 +7,7 @@ import msgspec
 from codex_lb.control.domain.alert import Target
 from codex_lb.control.domain.alert_form import Address
 from codex_lb.control.errors import CredentialUnreadableError
-from codex_lb.control.usecases.ports import Sealed, Vault
+from codex_lb.control.usecases.vault_ports import Sealed, Vault
 
 
 class AlertSecret(msgspec.Struct, frozen=True):

@@ -27,8 +27,8 @@ from codex_lb.control.domain.refresh import (
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.alert_deliveries import AlertDeliveries
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Tickets
 from codex_lb.control.usecases.probes import Probes
+from codex_lb.control.usecases.refresh_ports import Tickets
 from codex_lb.control.usecases.rotations import Rotations
 from codex_lb.kit.clock import Clock
 

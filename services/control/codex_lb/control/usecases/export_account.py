@@ -9,7 +9,7 @@ import structlog
 from codex_lb.control.domain.account import Account, Credential
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Vault
+from codex_lb.control.usecases.vault_ports import Vault
 from codex_lb.control.usecases.view_accounts import member_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

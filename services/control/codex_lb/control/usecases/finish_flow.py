@@ -39,7 +39,9 @@ from codex_lb.control.errors import (
 )
 from codex_lb.control.usecases.flow_secrets import digest_of, open_secret
 from codex_lb.control.usecases.import_accounts import ImportAccounts, SignedIn
-from codex_lb.control.usecases.ports import Issuer, NotYet, Sealed, Store, UnitOfWork, Vault
+from codex_lb.control.usecases.ports import Store, UnitOfWork
+from codex_lb.control.usecases.sign_in_ports import Issuer, NotYet
+from codex_lb.control.usecases.vault_ports import Sealed, Vault
 from codex_lb.control.usecases.view_flows import found
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.uninterrupted import uninterrupted

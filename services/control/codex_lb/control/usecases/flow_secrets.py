@@ -9,7 +9,7 @@ import msgspec
 from codex_lb.control.domain.enrolment import Flow
 from codex_lb.control.domain.ids import FlowId
 from codex_lb.control.errors import CredentialUnreadableError
-from codex_lb.control.usecases.ports import Sealed, Vault
+from codex_lb.control.usecases.vault_ports import Sealed, Vault
 
 
 class FlowSecret(msgspec.Struct, frozen=True):

@@ -16,7 +16,9 @@ from codex_lb.control.domain.refresh import Task, TicketKind
 from codex_lb.control.errors import InvalidAuthFileError, OtherSeatError, StoreConflictError
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Member, Pool
-from codex_lb.control.usecases.ports import SealedCredential, Store, Tickets, UnitOfWork, Vault
+from codex_lb.control.usecases.ports import Store, UnitOfWork
+from codex_lb.control.usecases.refresh_ports import Tickets
+from codex_lb.control.usecases.vault_ports import SealedCredential, Vault
 from codex_lb.kit.clock import Clock
 
 NEVER = datetime.min.replace(tzinfo=UTC)

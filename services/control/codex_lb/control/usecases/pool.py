@@ -15,7 +15,8 @@ from codex_lb.control.domain.account import Account, AccountStatus
 from codex_lb.control.domain.catalog import Catalog
 from codex_lb.control.domain.evidence import Evidence, Record, Standing, record_of, standing
 from codex_lb.control.domain.ids import AccountId
-from codex_lb.control.usecases.ports import Sealed, SealedCredential, Store, Vault
+from codex_lb.control.usecases.ports import Store
+from codex_lb.control.usecases.vault_ports import Sealed, SealedCredential, Vault
 
 
 @dataclass(slots=True)

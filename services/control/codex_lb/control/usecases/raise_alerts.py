@@ -33,7 +33,8 @@ from codex_lb.control.errors import (
 from codex_lb.control.usecases.alert_deliveries import AlertDeliveries
 from codex_lb.control.usecases.alert_secrets import open_address, seal_address
 from codex_lb.control.usecases.pool import Member, Pool
-from codex_lb.control.usecases.ports import Store, Vault
+from codex_lb.control.usecases.ports import Store
+from codex_lb.control.usecases.vault_ports import Vault
 from codex_lb.kit.clock import Clock
 
 TARGETS_MAX = 50

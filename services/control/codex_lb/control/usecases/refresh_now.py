@@ -8,7 +8,7 @@ from codex_lb.control.domain.refresh import NOT_REFRESHED, Periods, Task, Ticket
 from codex_lb.control.domain.rotation import login_of
 from codex_lb.control.errors import AccountStateConflictError, RefreshSwitchedOffError
 from codex_lb.control.usecases.pool import Member, Pool
-from codex_lb.control.usecases.ports import Tickets
+from codex_lb.control.usecases.refresh_ports import Tickets
 from codex_lb.control.usecases.rotations import Rotations
 from codex_lb.control.usecases.view_accounts import member_of
 from codex_lb.kit.clock import Clock

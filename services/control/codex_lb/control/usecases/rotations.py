@@ -24,7 +24,8 @@ from codex_lb.control.domain.rotation import (
 )
 from codex_lb.control.errors import CredentialUnreadableError, StoreConflictError, StoreUnavailableError
 from codex_lb.control.usecases.pool import Member, Pool
-from codex_lb.control.usecases.ports import Store, UnitOfWork, Vault
+from codex_lb.control.usecases.ports import Store, UnitOfWork
+from codex_lb.control.usecases.vault_ports import Vault
 from codex_lb.kit.clock import Clock
 
 log = structlog.get_logger(__name__)

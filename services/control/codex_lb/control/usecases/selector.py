@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from codex_lb.control.domain.account import capacity
 from codex_lb.control.domain.candidate import Candidate
 from codex_lb.control.domain.deadlines import Deadlines
-from codex_lb.control.domain.evidence import UsageSeen
+from codex_lb.control.domain.evidence import Standing, UsageSeen
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.roster import Roster
 from codex_lb.control.domain.selection import Choice, Question, rules_of
 from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.domain.window import WindowKind
+from codex_lb.control.usecases.lease_ports import Leases
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Member, Pool
-from codex_lb.control.usecases.ports import Leases
 from codex_lb.kit.clock import Clock
+
+PROBE_SILENT = timedelta(seconds=30)  # a probe that has hung for so long says nothing: another turn may try
 
 
 class Selector:
@@ -90,7 +92,7 @@ class Selector:
             until=known.until,
             is_probing=known.is_probing,
             is_at_rate=known.reason == "rate_limit_exceeded",
-            probes=leases.granted_since(account.account_id, known.probing_since) if known.probing_since else 0,
+            probes=self._probes(account.account_id, known, now),
             plan=account.plan,
             long_used_percent=used(long, now),
             short_used_percent=used(short, now),
@@ -107,10 +109,17 @@ class Selector:
             last_chosen=leases.last_granted(account.account_id),
         )
 
+    def _probes(self, account_id: AccountId, known: Standing, now: datetime) -> int:
+        """Turns that try the account and may still say how it stands."""
+        if known.probing_since is None:
+            return 0
+        return self._leases.granted_since(account_id, max(known.probing_since, now - PROBE_SILENT))
+
 
 def changing_at(candidate: Candidate, now: datetime) -> datetime | None:
-    """When time alone changes the account next: its status ends, or a window starts anew."""
-    instants = (candidate.until, candidate.long_resets_at, candidate.short_resets_at)
+    """When time alone changes the account next: its status ends, a window starts anew, a probe is silent."""
+    silent_at = now + PROBE_SILENT if candidate.is_probing and candidate.probes else None
+    instants = (candidate.until, candidate.long_resets_at, candidate.short_resets_at, silent_at)
     return min((at for at in instants if at is not None and at > now), default=None)
 
 

@@ -14,7 +14,9 @@ from codex_lb.control.domain.ids import AccountId, FlowId
 from codex_lb.control.errors import TooManyFlowsError
 from codex_lb.control.usecases.flow_secrets import FlowSecret, digest_of, seal
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import CallbackPort, Issuer, Store, Vault
+from codex_lb.control.usecases.ports import Store
+from codex_lb.control.usecases.sign_in_ports import CallbackPort, Issuer
+from codex_lb.control.usecases.vault_ports import Vault
 from codex_lb.control.usecases.view_accounts import member_of
 from codex_lb.kit.clock import Clock
 

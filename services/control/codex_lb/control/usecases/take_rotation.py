@@ -15,8 +15,10 @@ from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome, login_of
 from codex_lb.control.errors import CredentialUnreadableError, InvalidReportError, StaleEpochError
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Member, Pool
-from codex_lb.control.usecases.ports import Ledger, Store, Tickets, Vault
+from codex_lb.control.usecases.ports import Ledger, Store
+from codex_lb.control.usecases.refresh_ports import Tickets
 from codex_lb.control.usecases.rotations import Rotations, told
+from codex_lb.control.usecases.vault_ports import Vault
 from codex_lb.kit.clock import Clock
 
 log = structlog.get_logger(__name__)

@@ -10,9 +10,9 @@ from codex_lb.control.domain.evidence import CreditsSeen, QuotaSeen, Standing, U
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.window import WindowKind
 from codex_lb.control.errors import AccountNotFoundError
+from codex_lb.control.usecases.lease_ports import Leases
 from codex_lb.control.usecases.pages import Page, page_of
 from codex_lb.control.usecases.pool import Member, Pool
-from codex_lb.control.usecases.ports import Leases
 from codex_lb.kit.clock import Clock
 
 

@@ -12,9 +12,10 @@ from codex_lb.control.domain.ids import ApiKeyId
 from codex_lb.control.errors import StoreUnavailableError
 from codex_lb.control.usecases.key_book import KeyBook
 from codex_lb.control.usecases.key_limits import KeyLimits
+from codex_lb.control.usecases.lease_ports import Leases
 from codex_lb.control.usecases.limit_ports import BudgetUse
 from codex_lb.control.usecases.pages import Page, page_of
-from codex_lb.control.usecases.ports import Leases, Store
+from codex_lb.control.usecases.ports import Store
 from codex_lb.kit.clock import Clock
 
 

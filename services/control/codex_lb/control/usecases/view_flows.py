@@ -5,7 +5,8 @@ from __future__ import annotations
 from codex_lb.control.domain.enrolment import Flow, FlowStage, cancelled
 from codex_lb.control.domain.ids import FlowId
 from codex_lb.control.errors import FlowNotFoundError
-from codex_lb.control.usecases.ports import Sealed, Store, UnitOfWork
+from codex_lb.control.usecases.ports import Store, UnitOfWork
+from codex_lb.control.usecases.vault_ports import Sealed
 from codex_lb.kit.clock import Clock
 
 

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from codex_lb.control.domain.account import Credential
 from codex_lb.control.errors import CredentialUnreadableError
-from codex_lb.control.usecases.ports import Sealed, SealedCredential
+from codex_lb.control.usecases.vault_ports import Sealed, SealedCredential
 from codex_lb.control.vault.key_file import Key
 
 

@@ -18,7 +18,7 @@ from codex_lb.control.store.repositories.inserts import insert_into
 from codex_lb.control.store.repositories.rollups import SqlRollups
 from codex_lb.control.store.tables import accounts, attempts, credentials, evidence, turns
 from codex_lb.control.store.transaction import Transaction
-from codex_lb.control.usecases.ports import SealedCredential
+from codex_lb.control.usecases.vault_ports import SealedCredential
 
 _ACCOUNTS = select(
     accounts,

@@ -22,7 +22,7 @@ from codex_lb.control.errors import StoreConflictError
 from codex_lb.control.store.repositories.inserts import insert_into
 from codex_lb.control.store.tables import alert_deliveries, alert_targets, alerts, turns
 from codex_lb.control.store.transaction import Transaction
-from codex_lb.control.usecases.ports import Sealed
+from codex_lb.control.usecases.vault_ports import Sealed
 
 UNFAILED = (Outcome.COMPLETED.value, Outcome.CANCELLED.value)
 

@@ -11,7 +11,7 @@ from codex_lb.control.domain.enrolment import LIVE, Flow, FlowMethod, FlowStage
 from codex_lb.control.domain.ids import AccountId, FlowId
 from codex_lb.control.store.tables import oauth_flows
 from codex_lb.control.store.transaction import Transaction
-from codex_lb.control.usecases.ports import Sealed
+from codex_lb.control.usecases.vault_ports import Sealed
 
 _ERASED = {"key_id": "", "ciphertext": b""}
 
