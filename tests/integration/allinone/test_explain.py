@@ -47,7 +47,7 @@ async def test_another_strategy_is_tried_on_what_was_recorded(system: System) ->
         await system.client.post("/v1/responses", json=a_turn(f"Say {number}"))
     await system.settled(turns=4)
 
-    replayed = await system.run("admin", "simulate", "--strategy", "round_robin", "--json")
+    replayed = await system.run("admin", "simulate", "--strategy", "round_robin", "--no-prefer-earlier-reset", "--json")
     misspelt = await system.run("admin", "simulate", "--strategy", "robin")
 
     found = json.loads(replayed.out)
