@@ -19,7 +19,7 @@ from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Member, Pool
 from codex_lb.kit.clock import Clock
 
-PROBE_SILENT = timedelta(seconds=30)  # a probe that has hung for so long says nothing: another turn may try
+PROBE_SILENT = timedelta(seconds=5)  # a refusal comes at once: a probe that was not refused by then lets others try
 
 
 class Selector:
