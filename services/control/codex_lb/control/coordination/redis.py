@@ -29,6 +29,7 @@ from codex_lb.kit.ids import new_id
 from codex_lb.kit.redis import Argument, RedisAwayError, Script
 
 WHOLE_TABLE_S = 2.0  # reading or freeing thousands of leases takes longer than one
+FIRST_JOIN_S = 1.0  # at a start, so that the first turns need not wait; a Redis that is away keeps nobody from starting
 NEWS_WITHIN_S = 1.0  # what another control did and Redis has published; it takes a millisecond
 JOIN_AGAIN_S = 0.1  # between two attempts to reach a Redis that is away
 OWED_MAX = 10_000  # ends that Redis could not be told; beyond, gateways announce anew, which frees as much
@@ -261,13 +262,15 @@ def leases_in(reply: Reply) -> list[Lease]:
 async def open_redis_leases(
     scripts: Scripts, *, ttl_s: float, grace_s: float, is_first_start: bool = False
 ) -> AsyncIterator[RedisLeases]:
-    """Follows the table inside the `with`. A Redis that is away does not keep control from starting.
+    """Follows the table inside the `with`.
 
     `grace_s`: how long gateways have to announce what they hold when Redis has forgotten it.
     """
     leases = RedisLeases(scripts, ttl_s=ttl_s, grace_s=grace_s, is_first_start=is_first_start)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leases.run)
+        with anyio.move_on_after(FIRST_JOIN_S):
+            await leases.following()
         try:
             yield leases
         finally:

@@ -130,29 +130,35 @@ class FollowOthers:
                 return
 
     async def _read_account(self, account_id: AccountId) -> None:
-        async with self._pool.changing:
+        while True:
+            before = self._pool.rows_changed
             async with self._store.begin(writing=False) as unit:
                 stored = await unit.accounts.get(account_id)
-            if stored is None:
-                self._pool.drop(account_id)
-            else:
-                self._pool.take_over(*stored)
+            if before == self._pool.rows_changed:  # else it may have changed here, after it was read
+                break
+        if stored is None:
+            self._pool.drop(account_id)
+        else:
+            self._pool.take_over(*stored)
         self._feed.refresh_pool()
 
     async def _read_accounts(self) -> None:
-        async with self._pool.changing:
+        while True:
+            before = self._pool.rows_changed
             async with self._store.begin(writing=False) as unit:
                 evidence = await unit.accounts.newest_evidence()
                 stored = {account.account_id: (account, sealed) for account, sealed in await unit.accounts.all()}
-            for member in self._pool.members():
-                if member.account.account_id not in stored:
-                    self._pool.drop(member.account.account_id)
-            for account_id, (account, sealed) in stored.items():
-                known = self._pool.get(account_id)
-                if known is None or (known.account, known.sealed) != (account, sealed):
-                    self._pool.take_over(account, sealed)
-                for one in evidence.get(account_id, ()):
-                    self._pool.learn(account_id, one)
+            if before == self._pool.rows_changed:
+                break
+        for member in self._pool.members():
+            if member.account.account_id not in stored:
+                self._pool.drop(member.account.account_id)
+        for account_id, (account, sealed) in stored.items():
+            known = self._pool.get(account_id)
+            if known is None or (known.account, known.sealed) != (account, sealed):
+                self._pool.take_over(account, sealed)
+            for one in evidence.get(account_id, ()):
+                self._pool.learn(account_id, one)
         self._feed.refresh_pool()
 
     async def _read_journal(self) -> None:

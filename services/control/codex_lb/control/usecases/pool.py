@@ -52,6 +52,7 @@ class Pool:
         self._catalog = Catalog()
         self._listeners: list[Callable[[AccountId], None]] = []
         self._tellers: list[Callable[[AccountId, Evidence | None], None]] = []
+        self.rows_changed = 0  # accounts stored or removed here: whoever read rows meanwhile has read old ones
         self.changing = asyncio.Lock()  # held from reading an account's row to writing it, so that no change is lost
 
     @property
@@ -74,6 +75,7 @@ class Pool:
         self._tellers.append(teller)
 
     def _tell(self, account_id: AccountId, evidence: Evidence | None = None) -> None:
+        self.rows_changed += evidence is None
         for tell in self._tellers:
             tell(account_id, evidence)
 
