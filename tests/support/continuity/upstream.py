@@ -107,10 +107,10 @@ class FastUpstream:
         assert (method, path) == ("POST", "/codex/responses")
         call = Call("")
         try:
-            account = self._account(headers, call)
-            step = self._step(account)
             read = msgspec.json.decode(body)
             call.thread = str(read.get("instructions"))
+            account = self._account(headers, call)
+            step = self._step(account)
             call.answer = self.prepare(account, read, frozenset(), is_websocket=False)
             await self._before(step, account)
         except faults.RefusedError as refused:
@@ -180,10 +180,10 @@ class FastUpstream:
         given = dict(headers)
         token = given["authorization"].removeprefix("Bearer ")
         account = next((a for a in self.accounts.values() if a.token == token), None)
+        call.account = account.name if account else token
+        self.calls.append(call)
         if account is None or account.is_dead:
             raise faults.RefusedError(faults.unauthorized())
-        call.account = account.name
-        self.calls.append(call)
         owner = ciphertext.owner_of(given.get("x-codex-turn-state", ""))
         if owner is not None and owner != account.chatgpt_account_id:
             self.foreign.append(f"turn state of {owner} at {account.name}")
