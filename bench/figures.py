@@ -126,7 +126,7 @@ async def stream_memory(subjects: Sequence[Subject], *, streams: int = 400) -> F
             subject.request(body(1024), "40 200 100"),
             streams=streams,
             within_s=1.0,
-            midway=lambda s=subject, d=during: d.append(memory_bytes(s.pids)),  # type: ignore[misc]
+            midway=lambda s=subject, d=during: d.append(memory_bytes(s.pids)),  # type: ignore[misc]  # defaults bind now
         )
         for part, pid in subject.parts.items():
             figures["memory idle, MB"][part] = memory_bytes([pid]) / 1e6

@@ -145,11 +145,12 @@ def questions(rows: int) -> dict[str, Ask]:
     group = reports.ReportGroup.Value
 
     def report(by: str, **only: object) -> Ask:
-        wanted = reports.GetReportRequest(group_by=group(f"REPORT_GROUP_{by}"), since=month, **only)  # type: ignore[arg-type]
+        by_group = group(f"REPORT_GROUP_{by}")
+        wanted = reports.GetReportRequest(group_by=by_group, since=month, **only)  # type: ignore[arg-type]  # fields by name
         return lambda admin: admin.reports.GetReport(wanted)
 
     def lines(**only: object) -> Ask:
-        wanted = log.ListRequestsRequest(page_size=50, **only)  # type: ignore[arg-type]
+        wanted = log.ListRequestsRequest(page_size=50, **only)  # type: ignore[arg-type]  # fields by name
         return lambda admin: admin.request_log.ListRequests(wanted)
 
     return {

@@ -7,6 +7,7 @@ it. On Redis there are two controls: whichever is asked, both must know the same
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -70,13 +71,13 @@ class LeaseTable(RuleBasedStateMachine):
         self.epoch = 0
 
     @property
+    @abstractmethod
     def table(self) -> Leases:
         """The one that is asked now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, operation: Coroutine[Any, Any, T]) -> T:
         """What the operation returns."""
-        raise NotImplementedError
 
     @property
     def now(self) -> datetime:
