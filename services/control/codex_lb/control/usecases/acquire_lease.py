@@ -132,8 +132,10 @@ class AcquireLease:
     async def __call__(self, wanted: Wanted, owner: ReplicaId) -> Granted | Refused:
         """A lease now, or within the wait the turn allows, or a refusal."""
         asked_at = self._clock.monotonic()
-        if asked_at < self._open_from:
-            await asyncio.sleep(self._open_from - asked_at)
+        early_s = self._open_from - asked_at
+        while early_s > 0:
+            await asyncio.sleep(early_s)  # whose timer may fire a little before its time
+            early_s = self._open_from - self._clock.monotonic()
         turn = Turn(wanted, owner, asked_at, asyncio.get_running_loop().create_future(), await self._ties(wanted))
         if not self._queue:
             answer = await self._attempt(turn)
