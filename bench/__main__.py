@@ -8,45 +8,51 @@ import os
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
-from random import Random
 
 import uvloop
-import zstandard
 
 from bench import figures as f
 from bench import forms, results, subjects
-from bench.subjects import OTHER_CORE, Subject, start_upstream
+from bench.loads import LOADS
+from bench.subjects import OTHER_CORE, Started, Subject, start_upstream
 
 Figure = Callable[[Sequence[Subject], Subject, int], Awaitable[f.Figures]]
 
+COSTS = {  # what the figure of a load is called
+    "short": "short turn, CPU us",
+    "long": "long stream, CPU us per event",
+    "paced": "paced stream, CPU us per event",
+    "chat": "chat stream, CPU us per event",
+    "body": "8 MB body, CPU us",
+    "zstd": "8 MB zstd body, CPU us",
+}
+
+
+def cost(load: str) -> Figure:
+    """What a load costs every subject that understands it."""
+
+    async def measured(running: Sequence[Subject], _direct: Subject, rounds: int) -> f.Figures:
+        able = [one for one in running if load != "chat" or one.system is not None]
+        return await f.cpu(COSTS[load], LOADS[load](), able, rounds=rounds, seconds=2.0)
+
+    return measured
+
+
 FIGURES: dict[str, Figure] = {
     "memory": lambda s, _, __: f.stream_memory(s),  # first, while nothing else has left its traces
-    "short": lambda s, _, n: f.short_turn(s, rounds=n, seconds=2.0),
-    "long": lambda s, _, n: f.long_stream(s, rounds=n, seconds=2.0),
-    "paced": lambda s, _, n: f.paced_stream(s, rounds=n, seconds=2.0),
-    "chat": lambda s, _, n: f.chat([one for one in s if one.system is not None], rounds=n, seconds=2.0),
-    "body": lambda s, _, n: f.large_body(s, rounds=n, seconds=2.0, packed=None),
-    "zstd": lambda s, _, n: f.large_body(s, rounds=n, seconds=2.0, packed=packed_body()),
+    **{load: cost(load) for load in COSTS},
     "first-byte": lambda s, d, n: f.first_byte(s, d, rounds=n, seconds=6.0),
     "events": lambda s, d, n: f.event_delay(s, d, rounds=min(n, 3), seconds=6.0),
 }
 FORMS = {"start": forms.start, "gateways": forms.gateways, "scale": forms.scale}
-Started = Callable[[str, Path], AbstractAsyncContextManager[Subject]]
 STARTED: dict[str, Started] = {
     "split": subjects.split,
     "all-in-one": subjects.all_in_one,
     "floor": subjects.floor,
     "nginx": subjects.nginx,
 }
-
-
-def packed_body() -> bytes:
-    """8 MB that zstd packs as it packs a conversation: to about a quarter."""
-    words = [f"{number:x} " for number in Random(1).choices(range(2**16), k=2 * 2**20)]
-    text = "".join(words)[: 8 * 2**20].encode()
-    return zstandard.compress(f.body(2**10).replace(b"x" * 700, text))
 
 
 async def main(wanted: Sequence[str], against: Sequence[str], rounds: int, *, is_kept: bool) -> None:

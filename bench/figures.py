@@ -2,95 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from statistics import median
 
-from bench.load import Seen, closed_loop, open_loop, together
+from bench.load import open_loop, together
+from bench.loads import Load, body
 from bench.process import cpu_s, memory_bytes
 from bench.subjects import Subject
 
 Figures = dict[str, dict[str, float]]  # figure -> subject (or a part of one) -> value
 
-SHORT = "5 120 0"  # five deltas, and five events around them
-LONG = "500 200 0"
-CLIENTS = 16
 
-
-def body(size: int, *, stream: bool = True) -> bytes:
-    """A request of about so many bytes."""
-    text = "Say hello. " + "x" * max(0, size - 250)
-    said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-    asked = {"model": "gpt-5.5", "instructions": "Answer briefly.", "input": [said], "stream": stream, "store": False}
-    return json.dumps(asked).encode()
-
-
-async def short_turn(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
-    """CPU of a turn with 1 KB in and ten events out."""
-    return await cpu_per_turn("short turn, CPU us", subjects, rounds=rounds, seconds=seconds)
-
-
-async def cpu_per_turn(name: str, subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
-    """The same under another name."""
-    data = body(1024)
-    return await _cpu(
-        name,
-        subjects,
-        lambda s: closed_loop(s.url, s.request(data, SHORT), clients=CLIENTS, seconds=seconds),
-        per=1,
-        rounds=rounds,
-    )
-
-
-async def long_stream(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
-    """CPU of an event of a stream of 500, less nothing: the turn's own cost is in it."""
-    data = body(1024)
-    return await _cpu(
-        "long stream, CPU us per event",
-        subjects,
-        lambda s: closed_loop(s.url, s.request(data, LONG), clients=4, seconds=seconds),
-        per=505,
-        rounds=rounds,
-    )
-
-
-async def paced_stream(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
-    """CPU of an event that comes alone: 50 streams, an event each every 20 ms."""
-    data, deltas = body(1024), int(seconds * 50)
-    return await _cpu(
-        "paced stream, CPU us per event",
-        subjects,
-        lambda s: together(s.url, s.request(data, f"{deltas} 200 20"), streams=50, within_s=0.5, midway=lambda: None),
-        per=deltas + 5,
-        rounds=rounds,
-    )
-
-
-async def chat(subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
-    """CPU of an event that is translated for chat clients."""
-    asked = {"model": "gpt-5.5", "messages": [{"role": "user", "content": "Say hello."}], "stream": True}
-    data = json.dumps(asked).encode()
-    return await _cpu(
-        "chat stream, CPU us per event",
-        subjects,
-        lambda s: closed_loop(s.url, s.request(data, LONG, path="/v1/chat/completions"), clients=4, seconds=seconds),
-        per=505,
-        rounds=rounds,
-    )
-
-
-async def large_body(subjects: Sequence[Subject], *, rounds: int, seconds: float, packed: bytes | None) -> Figures:
-    """CPU of a turn with 8 MB in, plain or as zstd."""
-    data = body(8 * 2**20) if packed is None else packed
-    more = ["session-id: 0199"] + ([] if packed is None else ["content-encoding: zstd"])  # as Codex sends it
-    return await _cpu(
-        f"8 MB {'body' if packed is None else 'zstd body'}, CPU us",
-        subjects,
-        lambda s: closed_loop(s.url, s.request(data, SHORT, *more), clients=2, seconds=seconds),
-        per=1,
-        rounds=rounds,
-    )
+async def cpu(name: str, load: Load, subjects: Sequence[Subject], *, rounds: int, seconds: float) -> Figures:
+    """Microseconds of CPU per turn, or per event of a turn; in all and part by part."""
+    for subject in subjects:
+        await load.run(subject, seconds)  # connections, caches, plans
+    seen: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for subject in subjects:
+            before = {part: cpu_s([pid]) for part, pid in subject.parts.items()}
+            turns = (await load.run(subject, seconds)).turns
+            used = {part: cpu_s([pid]) - before[part] for part, pid in subject.parts.items()}
+            parts = used if len(used) > 1 else {}
+            for part, used_s in {subject.name: sum(used.values()), **parts}.items():
+                seen.setdefault(part, []).append(used_s / turns / load.per * 1e6)
+    return {name: {part: median(values) for part, values in seen.items()}}
 
 
 async def first_byte(subjects: Sequence[Subject], direct: Subject, *, rounds: int, seconds: float) -> Figures:
@@ -132,24 +69,6 @@ async def stream_memory(subjects: Sequence[Subject], *, streams: int = 400) -> F
             figures["memory idle, MB"][part] = memory_bytes([pid]) / 1e6
         figures["memory per stream, KB"][subject.name] = (during[0] - before) / streams / 1e3
     return figures
-
-
-async def _cpu(
-    name: str, subjects: Sequence[Subject], load: Callable[[Subject], Awaitable[Seen]], *, per: int, rounds: int
-) -> Figures:
-    """Microseconds of CPU per turn, or per one of `per` events of a turn; in all and part by part."""
-    for subject in subjects:
-        await load(subject)  # connections, caches, plans
-    seen: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        for subject in subjects:
-            before = {part: cpu_s([pid]) for part, pid in subject.parts.items()}
-            turns = (await load(subject)).turns
-            used = {part: cpu_s([pid]) - before[part] for part, pid in subject.parts.items()}
-            parts = used if len(used) > 1 else {}
-            for part, seconds in {subject.name: sum(used.values()), **parts}.items():
-                seen.setdefault(part, []).append(seconds / turns / per * 1e6)
-    return {name: {part: median(values) for part, values in seen.items()}}
 
 
 async def _added(

@@ -10,8 +10,9 @@ from statistics import median
 
 import httpx
 
-from bench.figures import CLIENTS, SHORT, Figures, body, cpu_per_turn
+from bench.figures import Figures, cpu
 from bench.load import closed_loop
+from bench.loads import CLIENTS, LOADS, SHORT, body
 from bench.process import cpu_s, tree, unpin
 from bench.subjects import QUIET, Subject, all_in_one, made, split
 from tests.support.system import http_client, start_all_in_one, until
@@ -27,7 +28,7 @@ async def scale(upstream: str, folder: Path, *, rounds: int) -> Figures:
         for accounts in SIZES:
             one = await stack.enter_async_context(split(upstream, folder / str(accounts), accounts=accounts))
             subjects.append(replace(one, name=f"{accounts:,} accounts"))
-        found = await cpu_per_turn("short turn by pool, CPU us", subjects, rounds=rounds, seconds=1.0)
+        found = await cpu("short turn by pool, CPU us", LOADS["short"](), subjects, rounds=rounds, seconds=1.0)
     name, values = next(iter(found.items()))
     return {name: {part: value for part, value in values.items() if part.endswith("accounts")}}
 

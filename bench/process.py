@@ -16,7 +16,7 @@ def tree(pid: int) -> list[int]:
 
 def cpu_s(pids: Iterable[int], *, alone: bool = False) -> float:
     """CPU seconds of the trees, or of the processes alone: the scheduler's own count, thread by thread."""
-    return sum(_threads_s(pid) for root in pids for pid in ([root] if alone else tree(root)))
+    return sum(sum(threads_s(pid).values()) for root in pids for pid in ([root] if alone else tree(root)))
 
 
 def memory_bytes(pids: Iterable[int]) -> int:
@@ -49,8 +49,7 @@ def unpin(pid: int) -> None:
             os.sched_setaffinity(int(task.name), range(os.cpu_count() or 1))
 
 
-def _threads_s(pid: int) -> float:
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+def threads_s(pid: int) -> dict[int, float]:
+    """CPU seconds of every thread of a process."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {int(task.name): int((task / "schedstat").read_text().split()[0]) / 1e9 for task in tasks}

@@ -19,9 +19,9 @@ import asyncpg
 import uvloop
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bench import figures as f
 from bench import subjects
 from bench.load import request, together
+from bench.loads import body
 from codex_lb.allinone.admin.client import Admin, local, open_admin
 from codex_lb.api.admin.v1 import report_service_pb2 as reports
 from codex_lb.api.admin.v1 import request_log_service_pb2 as log
@@ -119,7 +119,7 @@ async def longest_gap(url: str, *, within_s: float, meanwhile: Callable[[], Awai
     tasks: list[asyncio.Future[None]] = []
     seen = await together(
         url,
-        request(url, subjects.PATH, f.body(1024), f"{events} 200 {EVENTS_APART_MS}"),
+        request(url, subjects.PATH, body(1024), f"{events} 200 {EVENTS_APART_MS}"),
         streams=STREAMS,
         within_s=1.0,
         midway=lambda: tasks.append(asyncio.ensure_future(meanwhile())) if meanwhile else None,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ from tests.support.upstream import Upstream
 if TYPE_CHECKING:  # exists only for the type checker
     from codex_lb.api.admin.v1.api_key_service_pb2_grpc import ApiKeyServiceAsyncStub
     from codex_lb.api.admin.v1.settings_service_pb2_grpc import SettingsServiceAsyncStub
+
+Started = Callable[[str, Path], AbstractAsyncContextManager["Subject"]]  # from the upstream's address and a folder
 
 MEASURED_CORE, OTHER_CORE = 0, 1
 ACCOUNTS = 20
