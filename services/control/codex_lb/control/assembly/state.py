@@ -23,10 +23,11 @@ from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.key_book import KeyBook
 from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.lease_ports import Leases
+from codex_lb.control.usecases.ledger_ports import Ledger
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Ledger, Store
+from codex_lb.control.usecases.ports import Store
 from codex_lb.control.usecases.probes import Probes
 from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.fingerprint import open_vault

@@ -28,20 +28,12 @@ from codex_lb.control.store.repositories.terms import SqlTerms
 from codex_lb.control.store.repositories.turns import SqlTurns
 from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.alert_ports import Alerts
+from codex_lb.control.usecases.ledger_ports import Turns
 from codex_lb.control.usecases.limit_ports import Spendings
 from codex_lb.control.usecases.log_ports import RequestLog, Rollups
-from codex_lb.control.usecases.ports import (
-    Accounts,
-    ApiKeys,
-    Catalogs,
-    Exchanges,
-    Fingerprints,
-    Flows,
-    SealedRows,
-    SettingsRows,
-    Terms,
-    Turns,
-)
+from codex_lb.control.usecases.ports import Accounts, ApiKeys, Catalogs, Exchanges, SettingsRows, Terms
+from codex_lb.control.usecases.sign_in_ports import Flows
+from codex_lb.control.usecases.vault_ports import Fingerprints, SealedRows
 
 
 class SqlUnitOfWork:

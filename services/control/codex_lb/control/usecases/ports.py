@@ -1,25 +1,24 @@
-"""What the verbs need of the database, as short protocols. store implements them."""
+"""What the verbs need of the database: the unit of work, and the rows that have no ports of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
 from codex_lb.control.domain.account import Account, Identity
 from codex_lb.control.domain.api_key import ApiKey
-from codex_lb.control.domain.enrolment import Flow
 from codex_lb.control.domain.evidence import Evidence
-from codex_lb.control.domain.ids import AccountId, ApiKeyId, FlowId, LeaseId, TicketId, TurnId
-from codex_lb.control.domain.lease import Anchor, Settlement, TurnReport
+from codex_lb.control.domain.ids import AccountId, ApiKeyId, TicketId
 from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome
-from codex_lb.control.domain.simulation import RecordedLease, Sample
+from codex_lb.control.domain.simulation import Sample
 from codex_lb.control.usecases.alert_ports import Alerts
+from codex_lb.control.usecases.ledger_ports import Turns
 from codex_lb.control.usecases.limit_ports import Spendings
 from codex_lb.control.usecases.log_ports import RequestLog, Rollups
-from codex_lb.control.usecases.vault_ports import Sealed, SealedCredential
+from codex_lb.control.usecases.sign_in_ports import Flows
+from codex_lb.control.usecases.vault_ports import Fingerprints, SealedCredential, SealedRows
 
 
 class Accounts(Protocol):
@@ -109,33 +108,6 @@ class Exchanges(Protocol):
         ...
 
 
-class Turns(Protocol):
-    """What was spent."""
-
-    async def record(self, settlements: Sequence[Settlement], reports: Sequence[TurnReport]) -> int:
-        """Writes attempts and turns, each once: a repeated one changes nothing, the truth replaces `abandoned`.
-
-        Returns how many rows were written.
-        """
-        ...
-
-    async def report(self, turn_id: TurnId) -> TurnReport | None:
-        """The line of one turn."""
-        ...
-
-    async def attempts(self, turn_id: TurnId) -> list[Settlement]:
-        """Every settled lease of one turn, the first attempt first."""
-        ...
-
-    async def granted(self, *, since: datetime, until: datetime, leases_max: int) -> tuple[list[RecordedLease], int]:
-        """Ended leases that were granted in a period, oldest first, the newest so many; and how many there were."""
-        ...
-
-    async def anchors(self, *, since: datetime) -> list[tuple[AccountId, Sequence[Anchor]]]:
-        """What accounts gave in leases that ended since then, oldest first."""
-        ...
-
-
 class Catalogs(Protocol):
     """Model lists by plan."""
 
@@ -153,109 +125,6 @@ class Terms(Protocol):
 
     async def next(self, name: str) -> int:
         """The next number of a counter, from 1, never given twice."""
-        ...
-
-
-class Fingerprints(Protocol):
-    """Which encryption keys the stored credentials were sealed with, by key id."""
-
-    async def load(self) -> frozenset[str]:
-        """Every key id seen so far and not retired. In a writing unit nobody else loads them until the unit ends."""
-        ...
-
-    async def all(self) -> Sequence[Fingerprint]:
-        """What became of every key; the same holds in a writing unit."""
-        ...
-
-    async def save(self, key_ids: Iterable[str], *, added_at: datetime | None = None) -> None:
-        """Adds to those in use; one that was retired is in use again."""
-        ...
-
-    async def begin_retiring(self, key_ids: Collection[str], *, at: datetime) -> None:
-        """What they sealed is sealed anew from now on."""
-        ...
-
-    async def keep(self, key_ids: Collection[str]) -> None:
-        """They are not retiring after all."""
-        ...
-
-    async def retire(self, key_ids: Collection[str], *, at: datetime) -> None:
-        """They seal nothing any more."""
-        ...
-
-    async def forget(self, key_ids: Collection[str]) -> None:
-        """They were never used."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """What became of one encryption key."""
-
-    key_id: str
-    added_at: datetime | None = None  # None: before this was noted
-    retiring_at: datetime | None = None
-    retired_at: datetime | None = None
-
-    @property
-    def is_retiring(self) -> bool:
-        """Whether its rotation is under way."""
-        return self.retiring_at is not None and self.retired_at is None
-
-
-@dataclass(frozen=True, slots=True)
-class SealedRow:
-    """One stored secret, wherever it stands."""
-
-    table: str
-    row_id: str
-    sealed: Sealed
-
-
-class SealedRows(Protocol):
-    """Everything the vault sealed, whatever it is: what a rotation of keys has to seal anew."""
-
-    async def count_by_key(self) -> Mapping[str, int]:
-        """How many rows each key seals."""
-        ...
-
-    async def of_keys(self, key_ids: Collection[str], *, after: SealedRow | None, rows_max: int) -> Sequence[SealedRow]:
-        """The next rows that these keys sealed."""
-        ...
-
-    async def replace(self, row: SealedRow, sealed: Sealed) -> bool:
-        """Puts the same secret, sealed anew, in place; False when the row has another one by now."""
-        ...
-
-
-class Flows(Protocol):
-    """Sign-ins that are under way, and those of the last day."""
-
-    async def add(self, flow: Flow, sealed: Sealed) -> None:
-        """A new one."""
-        ...
-
-    async def get(self, flow_id: FlowId) -> tuple[Flow, Sealed] | None:
-        """The one of that id."""
-        ...
-
-    async def by_state(self, state_digest: str) -> tuple[Flow, Sealed] | None:
-        """The one whose browser was given that state."""
-        ...
-
-    async def live(self, *, now: datetime) -> Sequence[tuple[Flow, Sealed]]:
-        """Those that can still succeed, oldest first."""
-        ...
-
-    async def save(self, flow: Flow) -> bool:
-        """Stores what became of a flow, unless somebody changed it since it was read; then False.
-
-        The secret of one that has ended is erased.
-        """
-        ...
-
-    async def purge(self, *, before: datetime) -> None:
-        """Forgets those that expired before then."""
         ...
 
 
@@ -306,34 +175,3 @@ class Store(Protocol):
     def begin(self, *, writing: bool) -> UnitOfWork:
         """A transaction; writers queue behind one another where the database has but one."""
         ...
-
-
-class Ledger(Protocol):
-    """The batch writer for what comes with every turn."""
-
-    @property
-    def waiting(self) -> int:
-        """Entries accepted and not yet committed."""
-        ...
-
-    async def write(
-        self,
-        settlements: Sequence[Settlement],
-        reports: Sequence[TurnReport],
-        evidence: Sequence[tuple[AccountId, Evidence]],
-    ) -> None:
-        """Returns once all of it is committed, together with what others handed in meanwhile.
-
-        Raises EntriesRefusedError when some of it can never be stored (the rest is), and StoreUnavailableError when the
-        ledger closes before the database answers.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Ids that the gateway can forget: all are committed, but for leases whose settlement can never be stored."""
-
-    lease_ids: tuple[LeaseId, ...]
-    turn_ids: tuple[TurnId, ...]
-    refused_lease_ids: tuple[LeaseId, ...] = ()

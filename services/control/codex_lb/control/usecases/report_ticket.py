@@ -28,9 +28,10 @@ from codex_lb.control.domain.refresh import (
 )
 from codex_lb.control.errors import InvalidReportError
 from codex_lb.control.usecases.alert_deliveries import AlertDeliveries, Sent
+from codex_lb.control.usecases.ledger_ports import Ledger
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Ledger, Store
+from codex_lb.control.usecases.ports import Store
 from codex_lb.control.usecases.probes import Probes
 from codex_lb.control.usecases.refresh_ports import Tickets
 from codex_lb.control.usecases.take_rotation import TakeRotation

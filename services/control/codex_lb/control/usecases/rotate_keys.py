@@ -23,8 +23,8 @@ import structlog
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.errors import ControlError, CredentialUnreadableError, KeyFileError, KeyRotationRefusedError
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Fingerprint, SealedRow, Store
-from codex_lb.control.usecases.vault_ports import Keys, Sealed, Vault
+from codex_lb.control.usecases.ports import Store
+from codex_lb.control.usecases.vault_ports import Fingerprint, Keys, Sealed, SealedRow, Vault
 from codex_lb.kit.clock import Clock
 
 ROWS_AT_ONCE = 50  # a transaction of some ten milliseconds: the ledger's commits wait no longer for it

@@ -15,8 +15,8 @@ from codex_lb.control.domain.pricing import Cost, Prices, billable_tier
 from codex_lb.control.errors import EntriesRefusedError
 from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.lease_ports import Continuities, Leases
+from codex_lb.control.usecases.ledger_ports import Ended, Ledger
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Ended, Ledger
 from codex_lb.kit.clock import Clock
 
 log = structlog.get_logger(__name__)

@@ -1,11 +1,16 @@
-"""What sign-ins need from the outside: the issuer, and the port that browsers come back to."""
+"""What sign-ins need from the outside: the issuer, the port that browsers come back to, and the rows of those under way."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from codex_lb.control.domain.account import Login
+from codex_lb.control.domain.enrolment import Flow
+from codex_lb.control.domain.ids import FlowId
+from codex_lb.control.usecases.vault_ports import Sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +68,35 @@ class CallbackPort(Protocol):
 
     async def close(self) -> None:
         """Listens no more."""
+        ...
+
+
+class Flows(Protocol):
+    """Sign-ins that are under way, and those of the last day."""
+
+    async def add(self, flow: Flow, sealed: Sealed) -> None:
+        """A new one."""
+        ...
+
+    async def get(self, flow_id: FlowId) -> tuple[Flow, Sealed] | None:
+        """The one of that id."""
+        ...
+
+    async def by_state(self, state_digest: str) -> tuple[Flow, Sealed] | None:
+        """The one whose browser was given that state."""
+        ...
+
+    async def live(self, *, now: datetime) -> Sequence[tuple[Flow, Sealed]]:
+        """Those that can still succeed, oldest first."""
+        ...
+
+    async def save(self, flow: Flow) -> bool:
+        """Stores what became of a flow, unless somebody changed it since it was read; then False.
+
+        The secret of one that has ended is erased.
+        """
+        ...
+
+    async def purge(self, *, before: datetime) -> None:
+        """Forgets those that expired before then."""
         ...

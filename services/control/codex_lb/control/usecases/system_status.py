@@ -10,8 +10,8 @@ from codex_lb.control.domain.account import AccountStatus
 from codex_lb.control.usecases.claim_tickets import ClaimTickets
 from codex_lb.control.usecases.gateways import Gateway, Gateways
 from codex_lb.control.usecases.lease_ports import Leases
+from codex_lb.control.usecases.ledger_ports import Ledger
 from codex_lb.control.usecases.pool import Pool
-from codex_lb.control.usecases.ports import Ledger
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from codex_lb.kit.clock import Clock
 

@@ -13,9 +13,10 @@ from codex_lb.control.domain.ids import TicketId
 from codex_lb.control.domain.refresh import RotationReport, Task, TicketFailure, TicketKind
 from codex_lb.control.domain.rotation import Exchange, ExchangeOutcome, login_of, outcome_of, refusal_of
 from codex_lb.control.errors import CredentialUnreadableError, InvalidReportError, StaleEpochError
+from codex_lb.control.usecases.ledger_ports import Ledger
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Member, Pool
-from codex_lb.control.usecases.ports import Ledger, Store
+from codex_lb.control.usecases.ports import Store
 from codex_lb.control.usecases.refresh_ports import Tickets
 from codex_lb.control.usecases.rotations import Rotations, told
 from codex_lb.control.usecases.vault_ports import Vault

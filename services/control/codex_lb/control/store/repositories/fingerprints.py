@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, text, update
 from codex_lb.control.store.repositories.inserts import insert_into
 from codex_lb.control.store.tables import key_fingerprints
 from codex_lb.control.store.transaction import Transaction
-from codex_lb.control.usecases.ports import Fingerprint
+from codex_lb.control.usecases.vault_ports import Fingerprint
 
 
 class SqlFingerprints:

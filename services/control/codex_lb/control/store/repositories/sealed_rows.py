@@ -9,8 +9,7 @@ from sqlalchemy import Column, Table, func, literal, or_, select, union_all, upd
 
 from codex_lb.control.store.tables import alert_targets, credentials, oauth_flows
 from codex_lb.control.store.transaction import Transaction
-from codex_lb.control.usecases.ports import SealedRow
-from codex_lb.control.usecases.vault_ports import Sealed
+from codex_lb.control.usecases.vault_ports import Sealed, SealedRow
 
 SEALED: Mapping[str, Table] = {table.name: table for table in (alert_targets, credentials, oauth_flows)}
 
