@@ -23,7 +23,8 @@ from codex_lb.control.domain.lease import Lease, Outcome
 from codex_lb.control.domain.limit import Limit, LimitUnit, LimitWindow
 from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.store.price_file import load_prices
-from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
+from codex_lb.control.usecases.acquire_lease import AcquireLease
+from codex_lb.control.usecases.asked_turn import Granted
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.refusals import Refused
 from codex_lb.control.usecases.selector import Selector

@@ -15,7 +15,7 @@ from codex_lb.control.domain.ids import ReplicaId
 from codex_lb.control.domain.lease import Settlement
 from codex_lb.control.rpcs import lease_wire
 from codex_lb.control.rpcs.instants import wire_instant
-from codex_lb.control.usecases.acquire_lease import Granted
+from codex_lb.control.usecases.asked_turn import Granted
 from codex_lb.gateway.continuity.answers import MemoryAnswers
 from codex_lb.gateway.errors import ControlUnavailableError
 from codex_lb.gateway.ingress.inline_images import fetch_nothing

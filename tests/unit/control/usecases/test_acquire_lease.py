@@ -17,7 +17,8 @@ from codex_lb.control.domain.evidence import LoginRejected, RefusalKind, Refused
 from codex_lb.control.domain.ids import AccountId, ReplicaId
 from codex_lb.control.domain.lease import epoch_of
 from codex_lb.control.domain.settings import LiveSettings
-from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
+from codex_lb.control.usecases.acquire_lease import AcquireLease
+from codex_lb.control.usecases.asked_turn import Granted
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.refusals import RefusalReason

@@ -53,7 +53,7 @@ from codex_lb.control.rpcs.instants import (
     wire_instant,
     wire_seconds,
 )
-from codex_lb.control.usecases import acquire_lease
+from codex_lb.control.usecases import asked_turn
 from codex_lb.control.usecases.refusals import RefusalReason
 from codex_lb.control.usecases.refusals import Refused as NoLease
 
@@ -320,7 +320,7 @@ def timings(message: pb.Timings) -> Timings:
     )
 
 
-def granted(acquire_id: int, grant: acquire_lease.Granted, *, expires_at: datetime) -> pb.Granted:
+def granted(acquire_id: int, grant: asked_turn.Granted, *, expires_at: datetime) -> pb.Granted:
     """A grant."""
     held = grant.lease
     return pb.Granted(
@@ -348,7 +348,7 @@ def amount(value: ReservedAmount) -> pb.ReservedAmount:
     )
 
 
-def create_slot(grant: acquire_lease.Granted) -> pb.Slot | None:
+def create_slot(grant: asked_turn.Granted) -> pb.Slot | None:
     """The slot that is free again once upstream begins to answer; None where creating is not limited."""
     if not grant.create_slots:
         return None

@@ -23,7 +23,8 @@ from codex_lb.control.domain.lease import Lease, Settlement
 from codex_lb.control.errors import StoreUnavailableError
 from codex_lb.control.rpcs import lease_wire
 from codex_lb.control.rpcs.instants import EPOCH, instant, wire_seconds
-from codex_lb.control.usecases.acquire_lease import AcquireLease, Granted
+from codex_lb.control.usecases.acquire_lease import AcquireLease
+from codex_lb.control.usecases.asked_turn import Granted
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.lease_ports import Leases

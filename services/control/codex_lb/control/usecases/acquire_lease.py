@@ -1,89 +1,34 @@
 """Grants a lease: eligibility, strategy and slot in one step, from memory alone; or says why there is none.
 
-Turns that find no slot line up. While anybody waits, everybody lines up, and one loop serves the queue: whenever
-something changes that may help (a slot freed, an account back), those whose turn it is are served, each looked at once
-however many wait for the same.
+Turns that find no slot wait in line (`waiting_line.py`); while anybody waits, everybody lines up.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 import anyio
 
 from codex_lb.control.domain.candidate import NO_SLOT
-from codex_lb.control.domain.continuity import Claim, claim, foreign, orphans
-from codex_lb.control.domain.fair_queue import FairQueue
+from codex_lb.control.domain.continuity import Claim, foreign, orphans
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
 from codex_lb.control.domain.selection import Choice, Question
 from codex_lb.control.errors import CoordinationUnavailableError, CredentialUnreadableError
+from codex_lb.control.usecases.asked_turn import Granted, Ties, Turn
 from codex_lb.control.usecases.key_limits import KeyLimits, KeyRefusal
 from codex_lb.control.usecases.lease_ports import Continuities, Leases
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.refusals import RefusalReason, Refused, refusal, refusal_of_key
 from codex_lb.control.usecases.selector import Selector
+from codex_lb.control.usecases.waiting_line import OWNER_WAIT_S, WAITING_MAX, WaitingLine
 from codex_lb.kit.clock import Clock
 
-OWNER_WAIT_S = 2.0  # for a slot of the account that knows the conversation, before its thoughts are given up
-WAITING_MAX = 10_000  # turns in the queue; more would all wait in vain
 TAKES_MAX = 8  # slots that other controls may snatch away before a turn lines up
-AWAY_WAIT_S = 4.0  # for Redis, or for gateways to announce what they hold: a little longer than both take
-LOOK_AGAIN_S = 1.0  # how soon the queue is looked at anew though nothing was heard: clocks may be set
-SHORTEST_WAIT_S = 0.01  # between two looks for the sake of an instant that has all but come
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """A lease with what the gateway needs to use it."""
-
-    lease: Lease
-    access_token: str
-    chatgpt_account_id: str
-    in_use: int
-    slots: int
-    foreign_anchors: tuple[bytes, ...] = ()
-    creating: int = 0
-    create_slots: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ties:
-    """What is known of the anchors and affinities that a turn names."""
-
-    owners: Mapping[bytes, AccountId]
-    affinities: Mapping[bytes, AccountId]
-    failed: tuple[AccountId, ...]  # where upstream failed the conversation a moment ago, the latest last
-
-
-@dataclass(eq=False, slots=True)
-class Turn:
-    """A turn that asks for a lease."""
-
-    wanted: Wanted
-    owner: ReplicaId
-    asked_at: float  # by the monotonic clock
-    answer: asyncio.Future[Granted | Refused]
-    ties: Ties
-    unreadable: dict[AccountId, str] = field(default_factory=dict)
-    is_holding_out: bool = False  # for a slot of one account
-    is_in_the_dark: bool = False  # an account would do, but nobody can tell whether its slots are free
-    kind: Hashable = None
-    position: int = 0
-
-    @property
-    def key(self) -> str:
-        """Who is to get a fair share."""
-        return self.wanted.api_key_id
-
-    @property
-    def tie(self) -> Claim:
-        """What it asks of selection for the sake of its conversation."""
-        return claim(self.wanted, self.ties.owners, self.ties.affinities, self.ties.failed)
 
 
 class AcquireLease:
@@ -117,17 +62,15 @@ class AcquireLease:
         # Until this monotonic instant gateways may still announce what an earlier control granted; granting before
         # would count slots that are taken as free.
         self._open_from = open_from
-        self._waiting_max = waiting_max
-        self._queue: FairQueue[Turn] = FairQueue()
-        self._changed = asyncio.Event()
-        pool.on_change(self._look_again)
-        leases.on_change(self._look_again)
-        book.on_change(self._look_again)
+        self._line = WaitingLine(self, leases.held_by_key, clock, waiting_max=waiting_max)
+        pool.on_change(self._line.look_again)
+        leases.on_change(self._line.look_again)
+        book.on_change(self._line.look_again)
 
     @property
     def waiting(self) -> int:
-        """Turns in the queue."""
-        return len(self._queue)
+        """Turns in line."""
+        return len(self._line)
 
     async def __call__(self, wanted: Wanted, owner: ReplicaId) -> Granted | Refused:
         """A lease now, or within the wait the turn allows, or a refusal."""
@@ -137,82 +80,19 @@ class AcquireLease:
             await asyncio.sleep(early_s)  # whose timer may fire a little before its time
             early_s = self._open_from - self._clock.monotonic()
         turn = Turn(wanted, owner, asked_at, asyncio.get_running_loop().create_future(), await self._ties(wanted))
-        if not self._queue:
-            answer = await self._attempt(turn)
+        if not self._line:
+            answer = await self.attempt(turn)
             if answer is not None:
                 return answer
-        elif len(self._queue) >= self._waiting_max:
-            return self._refused(turn)
-        return await self._wait(turn)
+        elif self._line.is_full:
+            return self.refused(turn)
+        return await self._line.wait(turn)
 
     async def run(self) -> None:
-        """Serves the queue for as long as control lives."""
-        while True:
-            await self._something_changed()
-            await self._serve()
+        """Serves those who wait, for as long as control lives."""
+        await self._line.run()
 
-    async def _wait(self, turn: Turn) -> Granted | Refused:
-        try:
-            while True:
-                self._line_up(turn)
-                await asyncio.wait([turn.answer], timeout=self._patience_s(turn))
-                if turn.answer.done():
-                    return turn.answer.result()
-                self._queue.remove(turn)
-                if turn.is_in_the_dark or not turn.is_holding_out or self._left_s(turn) <= 0:
-                    return self._refused(turn)
-                turn.is_holding_out = False  # long enough: any account will do now
-        except asyncio.CancelledError:
-            self._queue.remove(turn)
-            if turn.answer.done():
-                await self._give_back(turn.answer.result())
-            turn.answer.cancel()
-            raise
-
-    def _line_up(self, turn: Turn) -> None:
-        tie = turn.tie
-        owner = tie.preferred if tie.is_bound or turn.is_holding_out else None
-        scope = self._limits.scope(turn.key)
-        turn.kind = (turn.wanted.model, owner, frozenset(turn.wanted.excluded), scope)
-        turn.position = self._queue.put(turn)
-        self._changed.set()
-
-    def _patience_s(self, turn: Turn) -> float:
-        left_s = self._left_s(turn)
-        if turn.is_in_the_dark:
-            return max(0.0, min(left_s, AWAY_WAIT_S - self._waited_s(turn)))
-        return min(left_s, OWNER_WAIT_S - self._waited_s(turn)) if turn.is_holding_out else left_s
-
-    async def _something_changed(self) -> None:
-        timeout_s: float | None = None
-        if self._queue:
-            timeout_s = min(self._selector.next_change_in() or LOOK_AGAIN_S, LOOK_AGAIN_S)
-        try:
-            async with asyncio.timeout(None if timeout_s is None else max(timeout_s, SHORTEST_WAIT_S)):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
-        self._changed.clear()
-
-    def _look_again(self, _: object) -> None:
-        if self._queue:
-            self._changed.set()
-
-    async def _serve(self) -> None:
-        """Grants what can be granted, in fair order; a kind that cannot be served is not tried again."""
-        in_vain: set[Hashable] = set()
-        while (turn := self._queue.next(self._leases.held_by_key, in_vain)) is not None:
-            answer = await self._attempt(turn)
-            if answer is None:
-                in_vain.add(turn.kind)
-                continue
-            self._queue.remove(turn)
-            if turn.answer.done():
-                await self._give_back(answer)
-            else:
-                turn.answer.set_result(answer)
-
-    async def _attempt(self, turn: Turn) -> Granted | Refused | None:
+    async def attempt(self, turn: Turn) -> Granted | Refused | None:
         """A lease or a refusal now; None when waiting may help."""
         for _ in range(TAKES_MAX):
             tie = turn.tie
@@ -228,13 +108,14 @@ class AcquireLease:
                     granted = await self._grant(turn, choice.account_id, choice.decision)
             except CoordinationUnavailableError:
                 turn.is_in_the_dark = True
-                return None if self._left_s(turn) > 0 else self._refused(turn)
+                return None if self._left_s(turn) > 0 else self.refused(turn)
             turn.is_in_the_dark = False
             if granted is not None:
                 return granted
         return None
 
-    def _refused(self, turn: Turn) -> Refused:
+    def refused(self, turn: Turn) -> Refused:
+        """Why a turn that has waited long enough gets nothing."""
         tie = turn.tie
         choice = self._choose(turn, tie)
         if choice.account_id is None:
@@ -248,6 +129,20 @@ class AcquireLease:
         # Others were before it.
         message = "Every account that could serve is busy. Try again in a few seconds."
         return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)
+
+    async def give_back(self, answer: Granted | Refused) -> None:
+        """Nobody wants it any more."""
+        if isinstance(answer, Granted):
+            await self._leases.end(answer.lease.lease_id, epoch=answer.lease.epoch)
+            await self._limits.release(answer.lease.lease_id)
+
+    def scope(self, turn: Turn) -> frozenset[AccountId] | None:
+        """The accounts that its key may use; None for all."""
+        return self._limits.scope(turn.key)
+
+    def next_change_in(self) -> float | None:
+        """Seconds until time alone changes what some account can do; None when it never does."""
+        return self._selector.next_change_in()
 
     def _refusal(self, turn: Turn, choice: Choice, tie: Claim) -> Refused:
         return refusal(replace(choice, decision=self._told(turn, choice.decision)), is_bound=tie.is_bound)
@@ -277,7 +172,7 @@ class AcquireLease:
             Question(
                 plans=self._selector.plans_offering(turn.wanted.model),
                 excluded=excluded,
-                scope=self._limits.scope(turn.key),
+                scope=self.scope(turn),
                 preferred=tie.preferred,
                 is_bound=tie.is_bound,
                 reason=tie.reason,
@@ -299,10 +194,10 @@ class AcquireLease:
         return (choice.retry_at - self._clock.now()).total_seconds() <= self._left_s(turn)
 
     def _waited_s(self, turn: Turn) -> float:
-        return self._clock.monotonic() - turn.asked_at
+        return turn.waited_s(self._clock.monotonic())
 
     def _left_s(self, turn: Turn) -> float:
-        return turn.wanted.wait_max_s - self._waited_s(turn)
+        return turn.left_s(self._clock.monotonic())
 
     def _told(self, turn: Turn, decision: Decision) -> Decision:
         return replace(decision, waited_s=self._waited_s(turn), position=turn.position)
@@ -358,9 +253,3 @@ class AcquireLease:
             self._leases.creating(account_id),
             settings.account_create_limit,
         )
-
-    async def _give_back(self, answer: Granted | Refused) -> None:
-        """Nobody wants it any more."""
-        if isinstance(answer, Granted):
-            await self._leases.end(answer.lease.lease_id, epoch=answer.lease.epoch)
-            await self._limits.release(answer.lease.lease_id)
