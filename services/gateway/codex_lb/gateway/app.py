@@ -22,7 +22,8 @@ from codex_lb.gateway.turn.forward import Forwards
 from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.turn import TurnLimits, Turns
 from codex_lb.gateway.upstream.headers import VERSION
-from codex_lb.gateway.upstream.http import AiohttpUpstream, open_upstream
+from codex_lb.gateway.upstream.http import UpstreamHttp
+from codex_lb.gateway.upstream.opening import open_upstream
 from codex_lb.gateway.upstream.websocket import AiohttpSockets
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import Health
@@ -73,9 +74,9 @@ async def open_gateway(
         sockets = AiohttpSockets(
             upstream.session, settings.upstream_base_url, clock, frame_bytes_max=settings.max_sse_event_bytes
         )
-        turns = make_turns(leases, upstream, sockets, policies, metrics, settings, clock)
+        turns = make_turns(leases, upstream.http, sockets, policies, metrics, settings, clock)
         measure(metrics, turns, leases)
-        forwards = Forwards(leases, upstream, clock, lease_wait_s=settings.lease_wait_seconds)
+        forwards = Forwards(leases, upstream.http, clock, lease_wait_s=settings.lease_wait_seconds)
         gate = make_gate(policies, settings, clock)
         health = health_of(leases, policies)
         parts = Parts(turns, forwards, sockets, gate, policies, fetch_images, KeyUsages(channel), clock, settings)
@@ -86,7 +87,7 @@ async def open_gateway(
 
 def make_turns(
     leases: LeaseClient,
-    upstream: AiohttpUpstream,
+    upstream: UpstreamHttp,
     sockets: AiohttpSockets,
     policies: PolicyClient,
     metrics: MetricsRegistry,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 
 import anyio
@@ -92,7 +91,7 @@ class HttpAttempt:
                     body = b""
                     with anyio.move_on_after(ERROR_BODY_S):
                         body = await answer.read(ERROR_BODY_BYTES_MAX)
-                    return judge_answer(answer.status, lowered(answer.headers), body, now=context.clock.now())
+                    return judge_answer(answer.status, answer.headers, body, now=context.clock.now())
                 context.delivery.begin(list(answer.headers.items()), lease.account_id)
                 return await self._relayed(answer, relay)
         except BrokenConnectionError as error:
@@ -133,8 +132,3 @@ def readable(body: bytes, content_encoding: str, lease: Lease) -> tuple[bytes, s
         return body, content_encoding
     plain = unpack(body, content_encoding.encode(), bytes_max=PLAIN_BYTES_MAX, too_large_status=400)
     return without(plain, lease.foreign_anchors), ""
-
-
-def lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """Header names in lower case."""
-    return {name.lower(): value for name, value in headers.items()}
