@@ -37,6 +37,7 @@ TTL_S = 10.0
 SLOTS = 3
 ACCOUNTS = ("a", "b", "c")
 KEYS = ("x", "x", "x", "y", "z")
+STREAMS_MAX = {"y": 1}
 WAITING_MAX = 40
 LONG_S = 3600.0  # no turn waits this long: steps of their own make it give up
 
@@ -64,7 +65,7 @@ class Campaign:
         book = SettingsBook(LiveSettings(account_stream_limit=SLOTS))
         ids = count(1)
         self.budgets = MemoryBudgets()
-        keys = [api_key(name, token_limit(name)) for name in set(KEYS)]
+        keys = [api_key(name, token_limit(name), streams_max=STREAMS_MAX.get(name, 0)) for name in set(KEYS)]
         self.limits = book_and_limits_of(self.clock, *keys, pool=self.pool, budgets=self.budgets)[1]
         self.acquire = AcquireLease(
             self.pool,

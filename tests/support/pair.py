@@ -27,6 +27,7 @@ from codex_lb.kit.service import Stop
 from tests.support.upstream import SimAccount, Upstream
 
 WAIT_S = 10.0
+LEASE_WAIT_S = 0.8  # of turns that find no slot
 
 
 @dataclass
@@ -94,7 +95,7 @@ async def start_pair(
             "control_target": target,
             "upstream_base_url": upstream.chatgpt_url,
             "sse_keepalive_interval_seconds": 1.0,
-            "lease_wait_seconds": 0.8,
+            "lease_wait_seconds": LEASE_WAIT_S,
             **gateway_settings,
         }
     )
@@ -121,12 +122,17 @@ async def start_pair(
 
 
 @asynccontextmanager
-async def second_gateway(pair: Pair) -> AsyncIterator[tuple[httpx.AsyncClient, Gateway]]:
+async def second_gateway(
+    pair: Pair, *, name: str = "gateway-2", **gateway_settings: object
+) -> AsyncIterator[tuple[httpx.AsyncClient, Gateway]]:
     """Another gateway at the pair's control, and a client of it."""
-    settings = GatewaySettings(
-        data_dir=pair.folder / "gateway-2",
-        control_target=f"unix:{pair.folder}/control.sock",
-        upstream_base_url=pair.upstream.chatgpt_url,
+    settings = GatewaySettings.model_validate(
+        {
+            "data_dir": pair.folder / name,
+            "control_target": f"unix:{pair.folder}/control.sock",
+            "upstream_base_url": pair.upstream.chatgpt_url,
+            **gateway_settings,
+        }
     )
     async with open_gateway(settings, SystemClock()) as gateway:
         server = HttpServer(gateway.app, ("127.0.0.1", 0), websockets=True)

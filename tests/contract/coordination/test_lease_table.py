@@ -34,7 +34,7 @@ from tests.support.redis_server import PATIENCE_S, RedisServer, following_leases
 from tests.unit.control.leases import lease
 
 TTL_S = 10.0
-SLOTS, CREATE_SLOTS = 3, 2
+SLOTS, CREATE_SLOTS, KEY_SLOTS = 3, 2, 2
 ACCOUNTS = [AccountId("a"), AccountId("b")]
 GATEWAYS = [ReplicaId("g1"), ReplicaId("g2")]
 
@@ -43,7 +43,9 @@ __all__ = ["redis_server"]
 numbers = count(1)
 
 T = TypeVar("T")
+KEYS = ["", "k", "l"]
 owners = st.sampled_from(GATEWAYS)
+keys = st.sampled_from(KEYS)
 accounts = st.sampled_from(ACCOUNTS)
 
 
@@ -92,13 +94,17 @@ class LeaseTable(RuleBasedStateMachine):
         self.heard.add(owner)
         self.alive_until[owner] = self.now + timedelta(seconds=TTL_S)
 
-    @rule(owner=owners, account=accounts)
-    def take(self, owner: ReplicaId, account: AccountId) -> None:
-        wanted = self.new_lease(account)
+    @rule(owner=owners, account=accounts, key=keys)
+    def take(self, owner: ReplicaId, account: AccountId, key: str) -> None:
+        wanted = self.new_lease(account, key)
+        key_slots = KEY_SLOTS if key else 0
 
-        was_taken = self.run(self.table.take(wanted, owner, slots=SLOTS, create_slots=CREATE_SLOTS))
+        was_taken = self.run(
+            self.table.take(wanted, owner, slots=SLOTS, create_slots=CREATE_SLOTS, key_slots=key_slots)
+        )
 
-        assert was_taken == (self.in_use(account) < SLOTS and self.creating(account) < CREATE_SLOTS)
+        is_key_free = not key or self.of_key(key) < KEY_SLOTS
+        assert was_taken == (is_key_free and self.in_use(account) < SLOTS and self.creating(account) < CREATE_SLOTS)
         if was_taken:
             self.remember(wanted, owner, is_restored=False)
 
@@ -129,12 +135,12 @@ class LeaseTable(RuleBasedStateMachine):
             held = self.held[data.draw(st.sampled_from(sorted(self.held)))]
             assert self.run(self.table.end(held.lease.lease_id, epoch=held.lease.epoch + 1)) is None
 
-    @rule(owner=owners, keeps=st.floats(0, 1), restores=st.integers(0, 2), account=accounts)
-    def attach_anew(self, owner: ReplicaId, keeps: float, restores: int, account: AccountId) -> None:
+    @rule(owner=owners, keeps=st.floats(0, 1), restores=st.integers(0, 2), account=accounts, key=keys)
+    def attach_anew(self, owner: ReplicaId, keeps: float, restores: int, account: AccountId, key: str) -> None:
         self.heartbeat(owner)
         own = [h.lease for h in self.held.values() if h.owner == owner]
         kept, lost = own[: int(keeps * len(own))], own[int(keeps * len(own)) :]
-        restored = [self.new_lease(account) for _ in range(restores)]
+        restored = [self.new_lease(account, key) for _ in range(restores)]
 
         assert self.run(self.table.reconcile(owner, [*kept, *restored])) == lost
 
@@ -166,6 +172,8 @@ class LeaseTable(RuleBasedStateMachine):
             assert self.table.creating(account) == self.creating(account)
             assert self.table.granted_since(account, NOON) == len(held)
             assert self.table.last_granted(account) == self.last_granted.get(account, 0)
+        for key in KEYS:
+            assert self.table.held_by_key(key) == self.of_key(key)
 
     @invariant()
     def no_account_is_granted_above_its_cap(self) -> None:
@@ -183,9 +191,9 @@ class LeaseTable(RuleBasedStateMachine):
             lapsed += self.run(self.table.lapse(now=self.now))
         return lapsed
 
-    def new_lease(self, account: AccountId) -> Lease:
+    def new_lease(self, account: AccountId, key: str) -> Lease:
         self.epoch += 1
-        return lease(f"lease-{self.epoch}", account_id=account, epoch=self.epoch, granted_at=self.now)
+        return lease(f"lease-{self.epoch}", account_id=account, epoch=self.epoch, granted_at=self.now, api_key_id=key)
 
     def remember(self, one: Lease, owner: ReplicaId, *, is_restored: bool) -> None:
         self.held[one.lease_id] = Held(one, owner, is_creating=not is_restored, is_restored=is_restored)
@@ -194,6 +202,9 @@ class LeaseTable(RuleBasedStateMachine):
 
     def in_use(self, account: AccountId) -> int:
         return sum(h.lease.account_id == account for h in self.held.values())
+
+    def of_key(self, key: str) -> int:
+        return sum(h.lease.api_key_id == key for h in self.held.values())
 
     def creating(self, account: AccountId) -> int:
         return sum(h.lease.account_id == account and h.is_creating for h in self.held.values())

@@ -60,6 +60,26 @@ async def test_no_slots_means_no_limit(leases: Leases) -> None:
     assert all([await leases.take(lease(str(i)), ONE, slots=0) for i in range(50)])
 
 
+async def test_a_key_has_as_many_leases_as_it_may_at_all_gateways_and_accounts_together(leases: Leases) -> None:
+    assert await leases.take(lease("1", account_id="a", api_key_id="k"), ONE, slots=0, key_slots=2)
+    assert await leases.take(lease("2", account_id="b", api_key_id="k"), OTHER, slots=0, key_slots=2)
+    assert not await leases.take(lease("3", account_id="c", api_key_id="k"), ONE, slots=0, key_slots=2)
+    assert await leases.take(lease("4", api_key_id="other"), ONE, slots=0, key_slots=2)
+
+    await leases.end(LeaseId("2"), epoch=1)
+
+    assert await leases.take(lease("5", api_key_id="k"), ONE, slots=0, key_slots=2)
+    assert (leases.held_by_key("k"), leases.held_by_key("other")) == (2, 1)
+
+
+async def test_leases_that_a_gateway_announces_count_for_their_key(leases: Leases) -> None:
+    await leases.reconcile(ONE, [lease("1", api_key_id="k"), lease("2", api_key_id="k")])
+
+    assert not await leases.take(lease("3", api_key_id="k"), OTHER, slots=0, key_slots=2)
+    await leases.reconcile(ONE, [lease("1", api_key_id="k")])
+    assert await leases.take(lease("3", api_key_id="k"), OTHER, slots=0, key_slots=2)
+
+
 async def test_a_lease_ends_once_and_only_with_its_own_fence(leases: Leases) -> None:
     await leases.take(lease("1", epoch=7), ONE, slots=1)
 

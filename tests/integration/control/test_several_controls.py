@@ -229,6 +229,25 @@ async def test_thirty_clients_at_three_gateways_of_two_controls_never_have_more_
     await until(lambda: [control.leases.held() for control in controls] == [0, 0])
 
 
+@pytest.mark.parametrize("ttl_s", [LONG_S])
+async def test_a_key_runs_as_many_turns_at_once_as_it_may_over_both_controls_and_its_others_wait(
+    controls: list[Control],
+) -> None:
+    history = History()
+    async with open_peers(controls[0].targets[0]) as one, open_peers(controls[1].targets[0]) as other:
+        key = await new_key(one, "modest", streams_max=2)
+        await eventually(partial(key_ids, other), lambda told: told == [key])
+
+    async with three_gateways(controls) as gateways:
+        async with anyio.create_task_group() as clients:
+            for n in range(9):
+                clients.start_soon(history.client, gateways[n % 3], key)
+        await until(lambda: not any(gateway.unsettled for gateway in gateways))
+
+    assert (history.most, history.served[key]) == (2, 9 * TURNS_EACH)
+    await until(lambda: [control.leases.held() for control in controls] == [0, 0])
+
+
 async def test_a_redis_that_is_flushed_is_told_anew_what_is_held_before_it_grants(
     controls: list[Control], redis: RedisServer
 ) -> None:
@@ -329,9 +348,10 @@ async def test_what_is_changed_at_one_control_holds_at_the_other_within_a_second
     assert refusal.reason == "ERROR_REASON_POOL_BUSY"
 
 
-async def new_key(peers: Peers, name: str) -> str:
+async def new_key(peers: Peers, name: str, *, streams_max: int = 0) -> str:
     """The id of an API key that is made."""
-    request = keys_pb2.CreateApiKeyRequest(api_key=keys_pb2.ApiKey(display_name=name))
+    key = keys_pb2.ApiKey(display_name=name, streams_max=streams_max)
+    request = keys_pb2.CreateApiKeyRequest(api_key=key)
     return (await peers.api_keys.CreateApiKey(request)).api_key.name.removeprefix("apiKeys/")
 
 

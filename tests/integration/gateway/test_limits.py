@@ -14,13 +14,15 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from openai import AsyncOpenAI
 
 from codex_lb.api.admin.v1 import api_key_service_pb2 as pb
+from codex_lb.control.domain.ids import TurnId
 from tests.integration.gateway.door import CODEX, Door
-from tests.support.pair import second_gateway
+from tests.support.pair import LEASE_WAIT_S, second_gateway
 from tests.support.system import until
 from tests.support.turns import codex_turn
-from tests.support.upstream import ANY, Seen, hold
+from tests.support.upstream import ANY, Seen, hold, slow
 
 DAY, MONTH = pb.LIMIT_WINDOW_DAY, pb.LIMIT_WINDOW_MONTH
+LONG_S = 60.0  # stands for "as long as it takes"
 TOKENS, REQUESTS, COST = pb.LIMIT_UNIT_TOTAL_TOKENS, pb.LIMIT_UNIT_REQUESTS, pb.LIMIT_UNIT_COST_USD
 
 
@@ -146,7 +148,25 @@ def is_held(seen: Seen) -> bool:
     return seen.held == 1
 
 
-async def test_a_key_runs_as_many_turns_at_once_as_it_may(door: Door) -> None:
+async def test_a_key_runs_as_many_turns_at_once_as_it_may_over_two_gateways_and_the_others_wait(door: Door) -> None:
+    await door.pair.add("b", "c")
+    made = await door.key(streams_max=2)
+    headers = {"authorization": f"Bearer {made.secret}"}
+    await door.pair.upstream.script(ANY, then=slow(0.1))
+    patient = {"lease_wait_seconds": LONG_S}
+    async with (
+        second_gateway(door.pair, **patient) as (one, left),
+        second_gateway(door.pair, name="gateway-3", **patient) as (other, right),
+    ):
+        await until(lambda: bool(left.policies.policy.keys and right.policies.policy.keys))
+        asking = [client.post(CODEX, json=codex_turn(), headers=headers) for _ in range(5) for client in (one, other)]
+        answers = await asyncio.gather(*asking)
+
+    assert [answer.status_code for answer in answers] == [200] * 10
+    assert (await door.pair.upstream.counters()).total.open_peak == 2
+
+
+async def test_a_turn_that_waits_in_vain_for_its_key_is_refused_and_the_request_log_says_why(door: Door) -> None:
     made = await door.key(streams_max=1)
     await door.pair.upstream.script("a", hold())
     running = asyncio.create_task(door.ask(made.secret))
@@ -160,6 +180,12 @@ async def test_a_key_runs_as_many_turns_at_once_as_it_may(door: Door) -> None:
 
     assert (refused.status_code, refused.headers["retry-after"], after.status_code) == (429, "5", 200)
     assert refused.json()["error"]["message"].startswith("API key may run 1 turns at once")
+    async with door.pair.control.store.begin(writing=False) as unit:
+        report = await unit.turns.report(TurnId(refused.headers["x-request-id"]))
+    assert report is not None
+    assert report.decision is not None
+    assert report.decision.passed_over_counts == {"key_busy": 1}
+    assert report.decision.waited_s >= LEASE_WAIT_S
 
 
 async def test_a_limit_made_later_counts_what_its_window_has_seen_and_a_reset_counts_nothing(door: Door) -> None:

@@ -63,7 +63,9 @@ def wanted(*, model: str = "gpt-5.5", wait_max_s: float = 0.0) -> Wanted:
     )
 
 
-def lease(lease_id: str, *, account_id: str = "a", epoch: int = 1, granted_at: datetime = NOON) -> Lease:
+def lease(
+    lease_id: str, *, account_id: str = "a", epoch: int = 1, granted_at: datetime = NOON, api_key_id: str = ""
+) -> Lease:
     """A lease."""
     return Lease(
         lease_id=LeaseId(lease_id),
@@ -73,7 +75,7 @@ def lease(lease_id: str, *, account_id: str = "a", epoch: int = 1, granted_at: d
         turn_id=TurnId(f"turn-of-{lease_id}"),
         attempt=1,
         work=Work.TURN,
-        api_key_id="",
+        api_key_id=api_key_id,
         model="gpt-5.5",
         reservation=(),
         granted_at=granted_at,

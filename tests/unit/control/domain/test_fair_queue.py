@@ -19,6 +19,11 @@ class Waiting:
     kind: str = "any"
 
 
+def nobody(_: str) -> bool:
+    """No key holds all it may."""
+    return False
+
+
 def test_a_key_with_one_turn_does_not_wait_for_one_with_a_hundred() -> None:
     queue: FairQueue[Waiting] = FairQueue()
     for _ in range(100):
@@ -26,7 +31,7 @@ def test_a_key_with_one_turn_does_not_wait_for_one_with_a_hundred() -> None:
     modest = Waiting("modest")
     queue.put(modest)
 
-    assert queue.next({"greedy": 1, "modest": 0}.__getitem__, ()) is modest
+    assert queue.next({"greedy": 1, "modest": 0}.__getitem__, (), nobody) is modest
 
 
 def test_whoever_came_first_is_served_first_among_equals() -> None:
@@ -35,9 +40,9 @@ def test_whoever_came_first_is_served_first_among_equals() -> None:
     queue.put(first)
     queue.put(second)
 
-    assert queue.next(lambda _: 0, ()) is first
+    assert queue.next(lambda _: 0, (), nobody) is first
     queue.remove(first)
-    assert queue.next(lambda _: 0, ()) is second
+    assert queue.next(lambda _: 0, (), nobody) is second
 
 
 def test_a_kind_that_cannot_be_served_holds_nobody_else_up() -> None:
@@ -46,8 +51,21 @@ def test_a_kind_that_cannot_be_served_holds_nobody_else_up() -> None:
     free = Waiting("a", "any account")
     queue.put(free)
 
-    assert queue.next(lambda _: 0, {"bound to a busy account"}) is free
-    assert queue.next(lambda _: 0, {"bound to a busy account", "any account"}) is None
+    assert queue.next(lambda _: 0, {"bound to a busy account"}, nobody) is free
+    assert queue.next(lambda _: 0, {"bound to a busy account", "any account"}, nobody) is None
+
+
+def test_a_key_that_holds_all_it_may_is_passed_over_and_keeps_nobody_waiting() -> None:
+    queue: FairQueue[Waiting] = FairQueue()
+    for _ in range(3):
+        queue.put(Waiting("busy"))
+    other = Waiting("other")
+    queue.put(other)
+
+    assert queue.next({"busy": 1, "other": 5}.__getitem__, (), "busy".__eq__) is other
+    queue.remove(other)
+    assert queue.next(lambda _: 1, (), "busy".__eq__) is None
+    assert (queue.waiting_of("busy"), queue.waiting_of("other")) == (3, 0)
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.integers(1, 5))
@@ -58,7 +76,7 @@ def test_slots_are_shared_max_min_fair(keys: list[str], slots: int) -> None:
     held: Counter[str] = Counter()
 
     for _ in range(min(slots, len(keys))):
-        turn = queue.next(held.__getitem__, ())
+        turn = queue.next(held.__getitem__, (), nobody)
         assert turn is not None
         queue.remove(turn)
         held[turn.key] += 1

@@ -26,6 +26,7 @@ from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.refusals import RefusalReason
 from codex_lb.control.usecases.refusals import Refused as NoLease
 from codex_lb.control.usecases.selector import Selector
+from codex_lb.control.usecases.waiting_line import KEY_WAITING_MAX
 from codex_lb.kit.clock import SystemClock
 from tests.unit.control.keys import api_key, limits_of
 from tests.unit.control.leases import pool_of, wanted
@@ -38,7 +39,7 @@ LONG_S = 60.0  # no test waits this long; it stands for "as long as it takes"
 class Desk:
     """Where leases are asked for, with the queue being served."""
 
-    def __init__(self, pool: Pool, *, slots: int, waiting_max: int = 1000) -> None:
+    def __init__(self, pool: Pool, *, slots: int, waiting_max: int = 1000, key_slots: int = 0) -> None:
         self.pool = pool
         self.clock = SystemClock()
         self.leases = MemoryLeases(ttl_s=10.0)
@@ -52,7 +53,7 @@ class Desk:
             term=1,
             book=book,
             continuities=MemoryContinuities(self.clock),
-            limits=limits_of(self.clock, *map(api_key, KEYS), pool=pool),
+            limits=limits_of(self.clock, *(api_key(name, streams_max=key_slots) for name in KEYS), pool=pool),
             new_lease_id=lambda: f"lease-{next(ids)}",
             waiting_max=waiting_max,
         )
@@ -79,9 +80,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(pool: Pool, *, slots: int = 1, waiting_max: int = 1000) -> AsyncIterator[Desk]:
+async def open_desk(pool: Pool, *, slots: int = 1, waiting_max: int = 1000, key_slots: int = 0) -> AsyncIterator[Desk]:
     """A desk whose queue is served for the time of the block."""
-    desk = Desk(pool, slots=slots, waiting_max=waiting_max)
+    desk = Desk(pool, slots=slots, waiting_max=waiting_max, key_slots=key_slots)
     async with anyio.create_task_group() as serving:
         serving.start_soon(desk.acquire.run)
         yield desk
@@ -172,6 +173,65 @@ async def test_a_turn_is_refused_as_soon_as_waiting_has_become_hopeless() -> Non
             pool.observe(AccountId("a"), Refused(RefusalKind.QUOTA, "usage_limit_reached", until, now))
 
     assert [refused.reason for refused in desk.refused] == [RefusalReason.POOL_EXHAUSTED]
+
+
+async def test_a_turn_whose_key_runs_all_it_may_waits_for_the_key_and_keeps_nobody_else_waiting() -> None:
+    async with open_desk(pool_of("a", "b"), slots=10, key_slots=1) as desk:
+        await desk.ask("busy")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(desk.ask, "busy")
+            await anyio.wait_all_tasks_blocked()
+            waiting = desk.acquire.waiting
+            await desk.ask("idle")
+            for served in range(3):
+                [running] = [x for x in desk.granted if x.lease.api_key_id == "busy"][served:]
+                await desk.end(running)
+                await desk.answers(served + 3)
+
+    assert waiting == 3
+    assert [granted.lease.api_key_id for granted in desk.granted] == ["busy", "idle", "busy", "busy", "busy"]
+    assert [granted.lease.decision.position for granted in desk.granted] == [0, 4, 1, 2, 3]
+
+
+async def test_a_turn_that_has_waited_for_its_key_in_vain_is_told_so_and_the_record_has_the_reason() -> None:
+    async with open_desk(pool_of("a", "b"), slots=10, key_slots=1) as desk:
+        await desk.ask("busy")
+        await desk.ask("busy", wait_max_s=0.01)
+
+    [refused] = desk.refused
+    assert refused.reason is RefusalReason.KEY_LIMIT_REACHED
+    assert refused.message.startswith("API key may run 1 turns at once")
+    assert refused.retry_at is not None
+    assert (refused.decision.eligible, refused.decision.passed_over_counts) == (0, {"key_busy": 2})
+    assert refused.decision.waited_s >= 0.01
+
+
+async def test_a_turn_whose_key_is_busy_is_refused_at_once_when_no_account_could_serve_it() -> None:
+    pool = pool_of("a")
+    async with open_desk(pool, slots=10, key_slots=1) as desk:
+        await desk.ask("busy")
+        now = SystemClock().now()
+        until = now + timedelta(days=3)
+        pool.observe(AccountId("a"), Refused(RefusalKind.QUOTA, "usage_limit_reached", until, now))
+        await desk.ask("busy")
+
+    assert [refused.reason for refused in desk.refused] == [RefusalReason.POOL_EXHAUSTED]
+
+
+async def test_turns_of_one_busy_key_do_not_fill_the_queue_of_all() -> None:
+    async with open_desk(pool_of("a"), slots=10, waiting_max=KEY_WAITING_MAX + 1, key_slots=1) as desk:
+        await desk.ask("busy")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(KEY_WAITING_MAX):
+                tasks.start_soon(desk.ask, "busy")
+            await anyio.wait_all_tasks_blocked()
+            await desk.ask("busy")
+            await desk.ask("idle")
+            tasks.cancel_scope.cancel()
+
+    assert [refused.reason for refused in desk.refused] == [RefusalReason.KEY_LIMIT_REACHED]
+    assert [granted.lease.api_key_id for granted in desk.granted] == ["busy", "idle"]
 
 
 async def test_a_full_queue_says_that_the_pool_is_busy() -> None:

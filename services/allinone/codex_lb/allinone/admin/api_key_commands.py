@@ -35,7 +35,9 @@ Accounts = Annotated[
     list[str] | None,
     typer.Option("--account", metavar="NAME", help="It may use this account; repeat it; all for the whole pool."),
 ]
-StreamsMax = Annotated[int | None, typer.Option(min=0, metavar="N", help="Turns at once; 0 for no limit.")]
+StreamsMax = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Turns at once, further ones wait; 0 for no limit.")
+]
 LIMIT_HELP = "Such as '200k tokens/day', '$5/week' or '100 requests/5h:gpt-5.5'; units: tokens, input-tokens, "
 LIMIT_HELP += "output-tokens, usd, requests; windows: 5h, day, week, month."
 

@@ -23,8 +23,12 @@ class MemoryLeases(LeaseCounts):
     def on_loss(self, listener: Callable[[], None]) -> None:
         """Memory is lost with the process, and the gateways' streams with it; nobody needs to be told."""
 
-    async def take(self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0) -> bool:
+    async def take(
+        self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0, key_slots: int = 0
+    ) -> bool:
         """Takes a slot, or says that there is none."""
+        if key_slots and self.held_by_key(lease.api_key_id) >= key_slots:
+            return False
         if slots and self.in_use(lease.account_id) >= slots:
             return False
         if create_slots and self.creating(lease.account_id) >= create_slots:

@@ -76,10 +76,13 @@ class RedisLeases(LeaseCounts):
             self._moved.clear()
             await self._moved.wait()
 
-    async def take(self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0) -> bool:
+    async def take(
+        self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0, key_slots: int = 0
+    ) -> bool:
         """Takes a slot, or says that there is none. Raises CoordinationUnavailableError."""
+        caps = slots, create_slots, key_slots
         try:
-            reply = await self._run(TAKE, lease.lease_id, owner, *packed(lease)[1:], slots, create_slots, self._ttl_ms)
+            reply = await self._run(TAKE, lease.lease_id, owner, *packed(lease)[1:], *caps, self._ttl_ms)
         except (CoordinationUnavailableError, asyncio.CancelledError):
             self._owe(lease.lease_id, lease.epoch)  # it may be taken all the same
             raise

@@ -20,6 +20,7 @@ PROBING = "probing"
 NOT_OFFERED = "model_not_offered"
 NOT_IN_SCOPE = "not_in_scope"
 NOT_OWNER = "not_owner"
+KEY_BUSY = "key_busy"  # the turn's API key runs as many turns as it may, so nobody could serve it
 PASSING = frozenset({NO_SLOT, PROBING})  # what ends when a turn does
 
 

@@ -12,7 +12,7 @@ from itertools import count
 
 import anyio
 
-from codex_lb.control.domain.candidate import NO_SLOT
+from codex_lb.control.domain.candidate import KEY_BUSY, NO_SLOT
 from codex_lb.control.domain.continuity import Claim, foreign, orphans
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
@@ -84,7 +84,7 @@ class AcquireLease:
             answer = await self.attempt(turn)
             if answer is not None:
                 return answer
-        elif self._line.is_full:
+        elif self._line.is_full or (self.is_busy(turn.key) and self._line.is_full_of(turn.key)):
             return self.refused(turn)
         return await self._line.wait(turn)
 
@@ -103,6 +103,8 @@ class AcquireLease:
             if choice.account_id is None:
                 is_hopeless = self._left_s(turn) <= 0 or not (choice.is_busy or self._returns_soon(turn, tie, choice))
                 return self._refusal(turn, choice, tie) if is_hopeless else None
+            if self.is_busy(turn.key):
+                return None if self._left_s(turn) > 0 else self.refused(turn)
             try:
                 with anyio.CancelScope(shield=True):  # a slot that is taken for a turn that is gone must be known to be
                     granted = await self._grant(turn, choice.account_id, choice.decision)
@@ -126,6 +128,8 @@ class AcquireLease:
                 "Nobody can tell at the moment which accounts are free: Redis is away. Try again in a few seconds."
             )
             return Refused(RefusalReason.COORDINATION_UNAVAILABLE, message, None, None, decision)
+        if self.is_busy(turn.key):
+            return refusal_of_key(self._limits.busy(turn.key), for_a_busy_key(decision))
         # Others were before it.
         message = "Every account that could serve is busy. Try again in a few seconds."
         return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)
@@ -139,6 +143,11 @@ class AcquireLease:
     def scope(self, turn: Turn) -> frozenset[AccountId] | None:
         """The accounts that its key may use; None for all."""
         return self._limits.scope(turn.key)
+
+    def is_busy(self, key: str) -> bool:
+        """Whether an API key runs as many turns as it may, at all gateways together."""
+        slots = self._limits.slots(key)
+        return slots > 0 and self._leases.held_by_key(key) >= slots
 
     def next_change_in(self) -> float | None:
         """Seconds until time alone changes what some account can do; None when it never does."""
@@ -233,7 +242,11 @@ class AcquireLease:
         is_taken = False
         try:
             is_taken = await self._leases.take(
-                lease, turn.owner, slots=settings.account_stream_limit, create_slots=settings.account_create_limit
+                lease,
+                turn.owner,
+                slots=settings.account_stream_limit,
+                create_slots=settings.account_create_limit,
+                key_slots=self._limits.slots(turn.key),
             )
         finally:
             if not is_taken:
@@ -253,3 +266,10 @@ class AcquireLease:
             self._leases.creating(account_id),
             settings.account_create_limit,
         )
+
+
+def for_a_busy_key(decision: Decision) -> Decision:
+    """Accounts that nothing speaks against are passed over all the same: the key runs as many turns as it may."""
+    return replace(
+        decision, eligible=0, passed_over_counts={**decision.passed_over_counts, KEY_BUSY: decision.eligible}
+    )

@@ -28,7 +28,6 @@ RETRY_AFTER = timedelta(seconds=5)  # turns take seconds to minutes; asking more
 # what is not acknowledged again within seconds, and after a break as soon as control is back.
 COMES_AGAIN = timedelta(minutes=20)
 COUNTS_MAX = 10  # a key whose turns end faster than they can be summed up is counted as well as can be
-STREAMS = "streams"
 
 
 class KeyProblem(StrEnum):
@@ -69,6 +68,17 @@ class KeyLimits:
     def scope(self, api_key_id: str) -> frozenset[AccountId] | None:
         """The accounts that a key may use; None for all."""
         return self._book.scope(ApiKeyId(api_key_id))
+
+    def slots(self, api_key_id: str) -> int:
+        """How many turns a key may run at once; 0 for no limit."""
+        key = self._book.get(ApiKeyId(api_key_id))
+        return 0 if key is None else key.streams_max
+
+    def busy(self, api_key_id: str) -> KeyRefusal:
+        """It runs as many."""
+        turns = self.slots(api_key_id)
+        message = f"API key may run {turns} turns at once, and as many are running. Try again in a few seconds."
+        return KeyRefusal(KeyProblem.LIMIT_REACHED, message, retry_at=self._clock.now() + RETRY_AFTER)
 
     async def reserve(self, lease_id: LeaseId, wanted: Wanted) -> tuple[ReservedAmount, ...] | KeyRefusal:
         """Reserves what the turn may use of every limit that applies, or of none."""
@@ -133,7 +143,7 @@ class KeyLimits:
 
     async def gone(self, key: ApiKey) -> None:
         """A key was deleted."""
-        await self._budgets.forget([*(limit.limit_id for limit in key.limits), streams_id(key)])
+        await self._budgets.forget([limit.limit_id for limit in key.limits])
 
     async def use_of(self, key: ApiKey) -> Mapping[str, BudgetUse]:
         """How the limits of a key stand, by limit_id."""
@@ -141,17 +151,14 @@ class KeyLimits:
         return {x.limit_id: await self._budgets.use_of(x.limit_id, since=x.counts_since(now)) for x in key.limits}
 
     def _reserving(self, key: ApiKey, wanted: Wanted, now: datetime) -> list[Reserving]:
-        reserving: list[Reserving] = []
-        if key.streams_max:
-            reserving.append(Reserving(streams_id(key), key.created_at, 1, key.streams_max))
-        if key.limits and wanted.work in COUNTED:
-            amounts = estimated(wanted, self._prices)
-            reserving += [
-                Reserving(limit.limit_id, limit.counts_since(now), amounts.of(limit.unit), limit.amount_max)
-                for limit in key.limits
-                if limit.applies_to(wanted.model)
-            ]
-        return reserving
+        if not key.limits or wanted.work not in COUNTED:
+            return []
+        amounts = estimated(wanted, self._prices)
+        return [
+            Reserving(limit.limit_id, limit.counts_since(now), amounts.of(limit.unit), limit.amount_max)
+            for limit in key.limits
+            if limit.applies_to(wanted.model)
+        ]
 
     async def _count(self, key: ApiKey, limits: Sequence[Limit]) -> None:
         """Sets what is used: what the ledger holds, and what has ended and is on its way there."""
@@ -202,11 +209,6 @@ def charges_of(limits: Iterable[Limit], what: Spent, now: datetime) -> list[Char
 
 def refusal(key: ApiKey, shortfall: Shortfall, now: datetime) -> KeyRefusal:
     """A limit that has no room, in words (data-plane reference 6.4)."""
-    if shortfall.limit_id == streams_id(key):
-        message = (
-            f"API key may run {key.streams_max} turns at once, and as many are running. Try again in a few seconds."
-        )
-        return KeyRefusal(KeyProblem.LIMIT_REACHED, message, retry_at=now + RETRY_AFTER)
     limit = next(limit for limit in key.limits if limit.limit_id == shortfall.limit_id)
     of_model = f" for model {limit.model}" if limit.model else ""
     name = f"API key {limit.unit} {limit.window} limit"
@@ -216,8 +218,3 @@ def refusal(key: ApiKey, shortfall: Shortfall, now: datetime) -> KeyRefusal:
         return KeyRefusal(KeyProblem.LIMIT_REACHED, message, retry_at=min(now + RETRY_AFTER, resets_at))
     message = f"{name} exceeded{of_model}. Usage resets at {resets_at:%Y-%m-%dT%H:%M:%SZ}."
     return KeyRefusal(KeyProblem.LIMIT_REACHED, message, retry_at=resets_at, resets_at=resets_at)
-
-
-def streams_id(key: ApiKey) -> str:
-    """What stands for the turns that a key may run at once, among its limits."""
-    return f"{key.api_key_id}/{STREAMS}"

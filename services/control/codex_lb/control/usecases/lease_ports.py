@@ -50,10 +50,12 @@ class Leases(Protocol):
         """Leases of one API key; of the empty one for turns without a key."""
         ...
 
-    async def take(self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0) -> bool:
-        """Takes a slot and remembers the lease, or False when the account's slots (0: no limit) are all taken.
+    async def take(
+        self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0, key_slots: int = 0
+    ) -> bool:
+        """Takes a slot and remembers the lease; False when the slots of its account or API key (0: no limit) are taken.
 
-        Raises CoordinationUnavailableError when nobody can tell; whatever became of the slot, it will be free again.
+        After a False the counts say which. Raises CoordinationUnavailableError when nobody can tell; whatever became of the slot, it will be free again.
         """
         ...
 

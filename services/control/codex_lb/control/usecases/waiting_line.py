@@ -17,6 +17,7 @@ from codex_lb.kit.clock import Clock
 
 OWNER_WAIT_S = 2.0  # for a slot of the account that knows the conversation, before its thoughts are given up
 WAITING_MAX = 10_000  # turns in the queue; more would all wait in vain
+KEY_WAITING_MAX = 1_000  # turns of one key that wait for each other; the room is for all keys
 AWAY_WAIT_S = 4.0  # for Redis, or for gateways to announce what they hold: a little longer than both take
 LOOK_AGAIN_S = 1.0  # how soon the queue is looked at anew though nothing was heard: clocks may be set
 SHORTEST_WAIT_S = 0.01  # between two looks for the sake of an instant that has all but come
@@ -35,6 +36,10 @@ class Desk(Protocol):
 
     async def give_back(self, answer: Granted | Refused) -> None:
         """Nobody wants it any more."""
+        ...
+
+    def is_busy(self, key: str) -> bool:
+        """Whether an API key runs as many turns as it may: those that wait need not be looked at."""
         ...
 
     def scope(self, turn: Turn) -> Hashable:
@@ -66,6 +71,10 @@ class WaitingLine:
     def is_full(self) -> bool:
         """Whether nobody can line up any more."""
         return len(self._queue) >= self._waiting_max
+
+    def is_full_of(self, key: str) -> bool:
+        """Whether as many turns of a key wait as may wait for each other."""
+        return self._queue.waiting_of(key) >= min(KEY_WAITING_MAX, self._waiting_max)
 
     def look_again(self, _: object) -> None:
         """Something changed that may help."""
@@ -123,12 +132,16 @@ class WaitingLine:
         self._changed.clear()
 
     async def _serve(self) -> None:
-        """Grants what can be granted, in fair order; a kind that cannot be served is not tried again."""
+        """Grants what can be granted, in fair order; a kind that cannot be served is not tried again.
+
+        A turn that found its key busy is not looked at again before the key is not.
+        """
         in_vain: set[Hashable] = set()
-        while (turn := self._queue.next(self._held_by_key, in_vain)) is not None:
+        while (turn := self._queue.next(self._held_by_key, in_vain, self._desk.is_busy)) is not None:
             answer = await self._desk.attempt(turn)
             if answer is None:
-                in_vain.add(turn.kind)
+                if not self._desk.is_busy(turn.key):
+                    in_vain.add(turn.kind)
                 continue
             self._queue.remove(turn)
             if turn.answer.done():

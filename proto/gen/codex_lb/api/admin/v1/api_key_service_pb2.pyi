@@ -155,7 +155,7 @@ class ApiKey(_message.Message):
     enforced_service_tier: _builtins.str
     """Service tier that replaces whatever is asked for; empty for none. May be updated."""
     streams_max: _builtins.int
-    """Turns it may run at once, in the whole cluster; 0 for no limit. May be updated."""
+    """Turns it may run at once, in the whole cluster; further ones wait as for a slot. 0 for no limit. May be updated."""
     streams_in_use: _builtins.int
     """Turns running with it."""
     etag: _builtins.str

@@ -8,7 +8,7 @@ if not generation or redis.call('GET', prefix .. 'run_id') ~= run_id then
   for _, owner in ipairs(redis.call('ZRANGE', prefix .. 'gateways', 0, -1)) do
     redis.call('DEL', prefix .. 'of:' .. owner)
   end
-  for _, key in ipairs({'leases', 'creating', 'in_use', 'creating_of', 'gateways', 'known', 'changes', 'looked_at'}) do
+  for _, key in ipairs({'leases', 'creating', 'in_use', 'creating_of', 'by_key', 'gateways', 'known', 'changes', 'looked_at'}) do
     redis.call('DEL', prefix .. key)
   end
   generation = proposed

@@ -1,5 +1,5 @@
 -- The lease table. leases: lease -> packed record; of:GATEWAY: its leases; creating: leases that upstream has not begun
--- to answer; in_use, creating_of: account -> number; last: account -> its highest fence; gateways: by alive-until.
+-- to answer; in_use, creating_of: account -> number; by_key: API key -> number; last: account -> its highest fence; gateways: by alive-until.
 local changes = {}
 
 local function less(key, field)
@@ -22,6 +22,7 @@ local function remember(lease_id, owner, account, key, epoch, granted_at, body, 
   redis.call('HSET', prefix .. 'leases', lease_id, cmsgpack.pack(record))
   redis.call('SADD', prefix .. 'of:' .. owner, lease_id)
   redis.call('HINCRBY', prefix .. 'in_use', account, 1)
+  if key ~= '' then redis.call('HINCRBY', prefix .. 'by_key', key, 1) end
   if is_creating then
     redis.call('SADD', prefix .. 'creating', lease_id)
     redis.call('HINCRBY', prefix .. 'creating_of', account, 1)
@@ -38,6 +39,7 @@ local function forget(lease_id, record)
   redis.call('HDEL', prefix .. 'leases', lease_id)
   redis.call('SREM', prefix .. 'of:' .. record[1], lease_id)
   less(prefix .. 'in_use', record[2])
+  if record[3] ~= '' then less(prefix .. 'by_key', record[3]) end
   changes[#changes + 1] = {'freed', lease_id}
 end
 
