@@ -97,16 +97,50 @@ async def test_habits_beyond_the_bound_go_the_one_used_longest_ago_first(
 async def test_where_a_conversation_failed_is_known_for_a_minute_the_latest_last(
     continuities: Continuities, clock: FakeClock
 ) -> None:
-    await continuities.note_failure(b"s1", A)
+    await continuities.note_failure(b"s1", [A])
     clock.advance(30)
-    await continuities.note_failure(b"s1", B)
+    await continuities.note_failure(b"s1", [B])
 
-    assert await continuities.failed_lately(b"s1") == (A, B)
-    assert await continuities.failed_lately(b"s2") == ()
-    await continuities.note_failure(b"s1", A)
-    assert await continuities.failed_lately(b"s1") == (B, A)
+    assert await continuities.failed_lately([b"s1"]) == (A, B)
+    assert await continuities.failed_lately([b"s2"]) == ()
+    await continuities.note_failure(b"s1", [A])
+    assert await continuities.failed_lately([b"s1"]) == (B, A)
     clock.advance(31 + 30)
-    assert await continuities.failed_lately(b"s1") == ()
+    assert await continuities.failed_lately([b"s1"]) == ()
+
+
+async def test_a_conversation_failed_where_it_failed_under_any_of_its_names(
+    continuities: Continuities, clock: FakeClock
+) -> None:
+    await continuities.note_failure(b"p1", [B])
+    clock.advance(1)
+    await continuities.note_failure(b"p2", [A])
+    await continuities.note_failure(b"p1", [A])
+
+    assert await continuities.failed_lately([b"p3", b"p2", b"p1"]) == (B, A)
+
+
+async def test_what_a_turn_left_counts_from_the_end_of_the_attempt_that_failed_last(
+    continuities: Continuities, clock: FakeClock
+) -> None:
+    await continuities.note_failure(b"s1", [A])
+    clock.advance(300)  # that long was the second attempt silent
+
+    await continuities.note_failure(b"s1", [A, B])
+
+    assert await continuities.failed_lately([b"s1"]) == (A, B)
+
+
+async def test_an_account_is_failing_for_seconds_whosever_turn_it_failed(
+    continuities: Continuities, clock: FakeClock
+) -> None:
+    await continuities.note_failure(b"s1", [A])
+    clock.advance(10)
+    await continuities.note_failure(b"", [A, B])  # B just now, A before: as is known already
+
+    assert await continuities.failing() == (A, B)
+    clock.advance(10)
+    assert await continuities.failing() == (B,)
 
 
 async def test_anchors_beyond_the_bound_go_and_those_asked_for_stay(continuities: Continuities) -> None:
@@ -133,9 +167,11 @@ async def test_what_one_control_learns_another_knows_once_it_is_told(clock: Fake
     await one.bind([b"s1", b"s2"], A)
     await one.unbind([b"s2"])
     await one.remember([Anchor(AnchorKind.FILE, b"1")], A)
+    await one.note_failure(b"s1", [B, A])
 
     for event in told.events:
         await other.take_in(from_wire(to_wire(event)))
 
     assert await other.affinities([b"s1", b"s2"]) == {b"s1": A}
     assert await other.owners([b"1"]) == {b"1": A}
+    assert (await other.failed_lately([b"s1"]), await other.failing()) == ((B, A), (A,))

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI, BadRequestError
 
 from tests.support.pair import Pair, start_pair
 from tests.support.turns import codex_turn, events_of
-from tests.support.upstream import Upstream, limit
+from tests.support.upstream import ANY, Step, Upstream, eof, failed_first, hang, hang_headers, http, limit, rate_limited
 
 CODEX = "/backend-api/codex/responses"
 
@@ -151,3 +151,87 @@ async def test_an_answer_that_was_not_to_be_stored_is_not_remembered(pair: Pair)
     with pytest.raises(BadRequestError):
         await client.responses.create(model="gpt-5.5", input="hi", previous_response_id=first.id)
     await client.close()
+
+
+LOST = [
+    failed_first("previous_response_not_found"),
+    http(400, "previous_response_not_found"),
+    http(400, "invalid_encrypted_content"),
+]
+
+
+@pytest.mark.parametrize("lost", LOST)
+async def test_state_that_upstream_lost_though_the_client_sent_everything_is_not_the_clients_to_mend(
+    pair: Pair, lost: Step
+) -> None:
+    await pair.add("a")
+    conversation = Conversation(pair)
+    await conversation.say("<<say:one>>")
+    await pair.upstream.script("a", lost, lost)
+
+    events = await conversation.say("<<say:two>>")
+
+    assert events[-1]["type"] == "response.completed"
+
+
+async def test_a_continuation_that_upstream_cannot_find_is_told_to_its_client_unchanged(pair: Pair) -> None:
+    await pair.add("a", "b")
+    await pair.upstream.script(ANY, then=http(400, "previous_response_not_found"))
+
+    answer = await pair.client.post(CODEX, json={**codex_turn(), "previous_response_id": "resp_1"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "previous_response_not_found")
+    assert len(await pair.upstream.turns()) == 1
+
+
+@pytest.mark.parametrize("silence", [hang(), hang_headers()], ids=["an answer that stops", "no answer at all"])
+async def test_an_account_that_falls_silent_before_anything_was_shown_is_left(
+    upstream: Upstream, tmp_path: Path, silence: Step
+) -> None:
+    await upstream.reset(accounts=True)
+    async with start_pair(upstream, tmp_path, stream_idle_timeout_seconds=0.4) as pair:
+        await pair.add("a", "b")
+        conversation = Conversation(pair)
+        await conversation.say("<<say:one>>")
+        owner = (await accounts_of(pair))[0]
+        assert owner is not None
+        await upstream.script(owner, then=silence)
+
+        await conversation.say("<<say:two>>")
+
+        assert await accounts_of(pair) == [owner, owner, *({"a", "b"} - {owner})]
+        await pair.settled()
+
+
+async def test_a_pool_that_is_silent_everywhere_is_told_as_silent(upstream: Upstream, tmp_path: Path) -> None:
+    await upstream.reset(accounts=True)
+    async with start_pair(upstream, tmp_path, stream_idle_timeout_seconds=0.3) as pair:
+        await pair.add("a", "b")
+        for name in "ab":
+            await upstream.script(name, then=hang_headers())
+
+        silent = await pair.client.post(CODEX, json=codex_turn())
+
+        assert (silent.status_code, silent.json()["error"]["code"]) == (502, "stream_idle_timeout")
+        assert len(await accounts_of(pair)) == 2
+
+
+async def test_a_conversation_does_not_return_to_where_it_met_a_limit_while_others_can_serve(pair: Pair) -> None:
+    await pair.add("a", "b", "c")
+    headers = {"session-id": "s"}
+    await pair.client.post(CODEX, json=codex_turn(), headers=headers)
+    limited = (await accounts_of(pair))[0]
+    assert limited is not None
+    others = [name for name in "abc" if name != limited]
+    await pair.upstream.script(limited, rate_limited(retry_after_s=1))
+    for name in others:
+        await pair.upstream.script(name, eof())  # visible: the client is told, and tries again
+    await pair.client.post(CODEX, json=codex_turn("<<say:hi>>"), headers=headers)
+    await pair.settled()
+    await asyncio.sleep(1.5)  # the limit is over
+
+    await pair.client.post(CODEX, json=codex_turn("<<say:hi>>"), headers=headers)
+
+    first, *rest = (await accounts_of(pair))[1:]
+    assert first == limited
+    assert limited not in rest

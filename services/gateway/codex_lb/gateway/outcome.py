@@ -18,6 +18,11 @@ class Blame(StrEnum):
     US = "us"
 
 
+SILENCE = "stream_idle_timeout"  # our own code: upstream said nothing for too long
+# Codes with which upstream says that it has lost what a request refers to.
+STATE_LOST = frozenset({"invalid_encrypted_content", "previous_response_not_found"})
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A classified failure."""

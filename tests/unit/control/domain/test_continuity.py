@@ -9,7 +9,7 @@ from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind, Continuity, Wanted
 from tests.unit.control.leases import wanted
 
-A, B = AccountId("a"), AccountId("b")
+A, B, C = AccountId("a"), AccountId("b"), AccountId("c")
 OLD, NEW = (Anchor(AnchorKind.REASONING, digest) for digest in (b"old", b"new"))
 BLOB = Anchor(AnchorKind.COMPACTION, b"blob")
 
@@ -48,6 +48,26 @@ def test_a_conversation_keeps_away_from_where_it_just_failed_unless_nobody_else_
 
     assert (by_thought.preferred, by_thought.avoided) == (A, (B, A))
     assert (by_blob.preferred, by_blob.avoided) == (A, ())
+
+
+def test_a_turn_that_failed_keeps_away_from_accounts_that_failed_others_and_a_turn_that_did_not_stays() -> None:
+    unhurt = claim(turn(NEW), {b"new": A}, {}, (), (A, C))
+    failed_before = claim(turn(NEW), {b"new": A}, {}, (B,), (A, C))
+    on_its_way = claim(replace(turn(NEW), excluded={B: "server_error"}), {b"new": A}, {}, (), (A, C))
+
+    assert (unhurt.unsteady, failed_before.unsteady, on_its_way.unsteady) == ((), (A, C), (A, C))
+
+
+def test_accounts_are_taken_back_one_after_another_those_that_failed_only_others_first() -> None:
+    tie = claim(turn(), {}, {}, (B, A), (C, A))
+
+    cautions = [dict(caution) for caution in tie.cautions()]
+
+    assert cautions == [
+        {C: "failing", A: "failed_lately", B: "failed_lately"},
+        {B: "failed_lately", A: "failed_lately"},
+        {A: "failed_lately"},
+    ]
 
 
 def test_thoughts_of_another_account_are_not_sent_along() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 
@@ -15,7 +16,7 @@ from codex_lb.control.domain.account import Credential
 from codex_lb.control.domain.catalog import catalog_of
 from codex_lb.control.domain.evidence import LoginRejected, RefusalKind, Refused
 from codex_lb.control.domain.ids import AccountId, ReplicaId
-from codex_lb.control.domain.lease import epoch_of
+from codex_lb.control.domain.lease import Continuity, epoch_of
 from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.usecases.acquire_lease import AcquireLease
 from codex_lb.control.usecases.asked_turn import Granted
@@ -197,6 +198,20 @@ async def test_a_restarted_control_grants_nothing_before_gateways_could_tell_wha
     assert clock.monotonic() >= open_from
 
 
+async def test_a_conversation_that_failed_is_tried_where_nobody_failed_as_long_as_there_is_such_an_account() -> None:
+    pool, clock = pool_of("a", "b", "c"), FakeClock()
+    continuities = MemoryContinuities(clock)
+    acquire, _ = _acquire(pool, clock=clock, slots=1, continuities=continuities)
+    hurt = replace(wanted(), continuity=Continuity(affinity_keys=(b"s1",)))
+    await continuities.note_failure(b"s1", [AccountId("a")])
+    await continuities.note_failure(b"s2", [AccountId("b")])
+
+    granted = [await acquire(hurt, GATEWAY) for _ in range(4)]
+
+    assert [g.lease.account_id for g in granted if isinstance(g, Granted)] == ["c", "b", "a"]
+    assert _reason(granted[3]) is RefusalReason.POOL_BUSY
+
+
 async def test_a_probe_that_is_not_refused_within_seconds_lets_others_try() -> None:
     pool, clock = pool_of("a"), FakeClock()
     refused = Refused(RefusalKind.RATE, "rate_limit_exceeded", NOON + timedelta(seconds=1), NOON)
@@ -215,7 +230,13 @@ async def test_a_probe_that_is_not_refused_within_seconds_lets_others_try() -> N
 
 
 def _acquire(
-    pool: Pool, *, term: int = 1, slots: int = 2, clock: Clock | None = None, open_from: float = 0.0
+    pool: Pool,
+    *,
+    term: int = 1,
+    slots: int = 2,
+    clock: Clock | None = None,
+    open_from: float = 0.0,
+    continuities: MemoryContinuities | None = None,
 ) -> tuple[AcquireLease, MemoryLeases]:
     leases = MemoryLeases(ttl_s=10.0)
     ids = count(1)
@@ -228,7 +249,7 @@ def _acquire(
         time,
         term=term,
         book=book,
-        continuities=MemoryContinuities(time),
+        continuities=continuities or MemoryContinuities(time),
         limits=limits_of(time, pool=pool),
         new_lease_id=lambda: f"lease-{next(ids)}",
         open_from=open_from,

@@ -10,7 +10,7 @@ from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.account import AccountStatus
 from codex_lb.control.domain.evidence import RefusalKind, Refused
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
-from codex_lb.control.domain.lease import Lease, Outcome
+from codex_lb.control.domain.lease import Blame, Fault, Lease, Outcome
 from codex_lb.control.errors import EntriesRefusedError
 from codex_lb.control.store.price_file import load_prices
 from codex_lb.control.usecases.pool import Pool
@@ -20,7 +20,7 @@ from tests.unit.control.keys import limits_of
 from tests.unit.control.leases import ListLedger, lease, pool_of, report, settled
 
 GATEWAY = ReplicaId("g")
-A = AccountId("a")
+A, B = AccountId("a"), AccountId("b")
 
 
 async def test_a_slot_is_free_and_evidence_believed_before_anything_is_committed() -> None:
@@ -34,6 +34,29 @@ async def test_a_slot_is_free_and_evidence_believed_before_anything_is_committed
     assert bench.pool.count_by_status(NOON)[AccountStatus.RATE_LIMITED] == 1
     assert learned == [(A, refused)]
     assert not bench.ledger.settlements
+
+
+async def test_where_a_conversation_failed_is_remembered_with_all_that_its_turn_left() -> None:
+    bench = Bench(pool_of("a", "b"))
+    fault = Fault("stream_incomplete", Blame.UPSTREAM, 0, "…")
+    failed = replace(settled(await bench.granted("lease-1")), fault=fault, failed_affinity_key=b"s1", left=(B,))
+
+    await bench.settle.apply([failed])
+
+    assert await bench.continuities.failed_lately([b"s1"]) == (B, A)
+    assert await bench.continuities.failing() == (A,)
+
+
+async def test_an_account_that_fails_a_turn_of_no_conversation_is_failing_and_one_whose_client_erred_is_not() -> None:
+    bench = Bench(pool_of("a"))
+    erred = replace(settled(await bench.granted("lease-1")), fault=Fault("invalid_prompt", Blame.CLIENT, 400, "…"))
+    failed = replace(erred, fault=Fault("server_error", Blame.UPSTREAM, 500, "…"))
+
+    await bench.settle.apply([erred])
+    after_a_mistake = await bench.continuities.failing()
+    await bench.settle.apply([failed])
+
+    assert (after_a_mistake, await bench.continuities.failing()) == ((), (A,))
 
 
 async def test_what_is_acknowledged_is_what_was_recorded() -> None:
@@ -125,7 +148,7 @@ class Bench:
         self.clock = FakeClock()
         self.leases = MemoryLeases(ttl_s=10.0)
         self.ledger = ledger or ListLedger()
-        continuities = MemoryContinuities(self.clock)
+        continuities = self.continuities = MemoryContinuities(self.clock)
         limits = limits_of(self.clock, pool=pool)
         self.settle = SettleLeases(pool, self.leases, continuities, self.ledger, load_prices(), limits, self.clock)
 

@@ -8,10 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Limited, Outcome, Rejected
-from codex_lb.gateway.turn.next_step import ACCOUNTS_MAX, LIMITS_MAX, RETRIES_MAX, Budget, Step, next_step
+from codex_lb.gateway.outcome import (
+    SILENCE,
+    Abandoned,
+    Blame,
+    Broken,
+    Completed,
+    Failure,
+    Fault,
+    Limited,
+    Outcome,
+    Rejected,
+)
+from codex_lb.gateway.turn.next_step import ACCOUNTS_MAX, LIMITS_MAX, LOGINS_MAX, RETRIES_MAX, Budget, Step, next_step
+from codex_lb.gateway.turn.storms import STORM_ACCOUNTS
 
-FRESH, NO_RETRIES, NO_ACCOUNTS, SPENT = Budget(), Budget(2, 0), Budget(0, 2), Budget(0, 0, 0)
+FRESH, NO_RETRIES, NO_ACCOUNTS, SPENT = Budget(), Budget(2, 0), Budget(0, 2), Budget(0, 0, 0, 0)
 
 kinds = st.sampled_from([Limited, Rejected, Broken])
 failures = st.builds(
@@ -54,7 +66,23 @@ def test_a_limit_is_answered_elsewhere_and_never_asked_again(blame: Blame) -> No
     assert step(failure(Limited, blame), SPENT) is Step.GIVE_UP
 
 
-@pytest.mark.parametrize("blame", [b for b in Blame if b is not Blame.CLIENT])
+def test_a_rejected_login_costs_nothing_for_a_while() -> None:
+    rejected, accounts, budget = failure(Rejected, Blame.ACCOUNT), 1, FRESH
+
+    while step(rejected, budget) is Step.NEXT_ACCOUNT:
+        budget, accounts = budget.after(Step.NEXT_ACCOUNT, rejected), accounts + 1
+
+    assert accounts == ACCOUNTS_MAX + LOGINS_MAX < STORM_ACCOUNTS
+
+
+def test_an_account_that_is_silent_is_not_asked_again() -> None:
+    silent = Broken(Fault(SILENCE, Blame.UPSTREAM, "…"))
+
+    assert [step(silent, b) for b in (FRESH, NO_RETRIES)] == [Step.NEXT_ACCOUNT, Step.NEXT_ACCOUNT]
+    assert step(silent, NO_ACCOUNTS) is Step.GIVE_UP
+
+
+@pytest.mark.parametrize("blame", [b for b in Blame if b not in (Blame.ACCOUNT, Blame.CLIENT)])
 def test_a_refusal_that_is_not_the_clients_is_answered_elsewhere(blame: Blame) -> None:
     assert step(failure(Rejected, blame), FRESH) is Step.NEXT_ACCOUNT
     assert step(failure(Rejected, blame), NO_ACCOUNTS) is Step.GIVE_UP
@@ -88,7 +116,7 @@ def test_an_overloaded_model_is_not_asked_twice_on_one_account() -> None:
     assert step(failure(Broken, Blame.MODEL), NO_ACCOUNTS) is Step.GIVE_UP
 
 
-@given(st.lists(outcomes, min_size=ACCOUNTS_MAX + RETRIES_MAX + LIMITS_MAX + 1, max_size=30))
+@given(st.lists(outcomes, min_size=ACCOUNTS_MAX + RETRIES_MAX + LIMITS_MAX + LOGINS_MAX + 1, max_size=30))
 def test_a_turn_ends_within_its_budget_whatever_happens(happening: list[Outcome]) -> None:
     budget, calls, accounts = Budget(), 0, 1
 
@@ -100,8 +128,8 @@ def test_a_turn_ends_within_its_budget_whatever_happens(happening: list[Outcome]
         budget = budget.after(taken, outcome)
         accounts += taken is Step.NEXT_ACCOUNT
 
-    assert calls <= ACCOUNTS_MAX + RETRIES_MAX + LIMITS_MAX
-    assert accounts <= ACCOUNTS_MAX + LIMITS_MAX
+    assert calls <= ACCOUNTS_MAX + RETRIES_MAX + LIMITS_MAX + LOGINS_MAX
+    assert accounts <= ACCOUNTS_MAX + LIMITS_MAX + LOGINS_MAX
 
 
 def test_a_step_costs_what_it_takes() -> None:

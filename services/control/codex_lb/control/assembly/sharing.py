@@ -19,7 +19,7 @@ from codex_lb.control.coordination.shared_continuities import SharedContinuities
 from codex_lb.control.coordination.shared_tickets import SharedTickets
 from codex_lb.control.coordination.tickets import MemoryTickets
 from codex_lb.control.settings import ControlSettings
-from codex_lb.control.usecases.event_ports import Bound, Events, Hurried, Remembered, Unbound
+from codex_lb.control.usecases.event_ports import Bound, Events, Failed, Hurried, Remembered, Unbound
 from codex_lb.control.usecases.follow_others import TakeIn
 from codex_lb.control.usecases.lease_ports import Leases
 from codex_lb.kit.clock import Clock
@@ -80,7 +80,7 @@ async def take_in(
     continuities: SharedContinuities,
     tickets: SharedTickets,
     clock: Clock,
-    event: Bound | Unbound | Remembered | Hurried,
+    event: Bound | Unbound | Remembered | Failed | Hurried,
 ) -> None:
     """What another control told of conversations, or of work that is urgent."""
     if isinstance(event, Hurried):

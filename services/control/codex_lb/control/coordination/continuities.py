@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from codex_lb.control.coordination.failures import Failures
 from codex_lb.control.domain.continuity import Affinity
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor
@@ -14,12 +15,6 @@ from codex_lb.kit.clock import Clock
 ANCHORS_MAX = 500_000  # about 100 MB at the worst; some weeks of a busy team
 AFFINITIES_MAX = 100_000  # about 40 MB; half an hour at 50 turns a second
 AFFINITY_TTL_S = 1800.0  # upstream's prompt cache forgets after about as long
-FAILURES_MAX = (
-    10_000  # conversations that failed within the minute; more is an outage, and nobody is better off elsewhere
-)
-FAILURE_TTL_S = (
-    60.0  # longer than clients take to try again; then the account that knows the conversation is best again
-)
 
 
 class MemoryContinuities:
@@ -39,7 +34,7 @@ class MemoryContinuities:
         self.affinity_ttl = timedelta(seconds=affinity_ttl_s)
         self._owners: OrderedDict[bytes, AccountId] = OrderedDict()
         self._affinities: OrderedDict[bytes, Affinity] = OrderedDict()  # the one used longest ago first
-        self._failures: OrderedDict[bytes, dict[AccountId, datetime]] = OrderedDict()  # the oldest first
+        self._failures = Failures(clock)
 
     async def owners(self, digests: Sequence[bytes]) -> Mapping[bytes, AccountId]:
         """The owners of those anchors that are known. Asking keeps them: a conversation that goes on needs them again."""
@@ -76,19 +71,17 @@ class MemoryContinuities:
         """Drops these; how many of them there were."""
         return sum(self._affinities.pop(key, None) is not None for key in keys)
 
-    async def note_failure(self, key: bytes, account_id: AccountId) -> None:
-        """Keeps on which accounts a conversation failed, for a minute."""
-        failures = self._failures.setdefault(key, {})
-        failures.pop(account_id, None)  # the latest stands last
-        failures[account_id] = self._clock.now()
-        self._failures.move_to_end(key)
-        while len(self._failures) > FAILURES_MAX:
-            self._failures.popitem(last=False)
+    async def note_failure(self, key: bytes, account_ids: Sequence[AccountId]) -> None:
+        """Keeps on which accounts a conversation failed, for a minute, and which account fails, for some seconds."""
+        self._failures.note(key, account_ids)
 
-    async def failed_lately(self, key: bytes) -> tuple[AccountId, ...]:
+    async def failed_lately(self, keys: Sequence[bytes]) -> tuple[AccountId, ...]:
         """The accounts on which it failed within that minute, the latest last."""
-        since = self._clock.now() - timedelta(seconds=FAILURE_TTL_S)
-        return tuple(account_id for account_id, at in self._failures.get(key, {}).items() if at >= since)
+        return self._failures.of_conversation(keys)
+
+    async def failing(self) -> tuple[AccountId, ...]:
+        """The accounts that failed any turn within those seconds, the latest last."""
+        return self._failures.of_anybody()
 
     async def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:
         """Keeps whose they are."""

@@ -14,7 +14,17 @@ from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor
 from codex_lb.control.domain.refresh import Task
-from codex_lb.control.usecases.event_ports import Bound, Changed, Event, Hurried, Observed, Remembered, Subject, Unbound
+from codex_lb.control.usecases.event_ports import (
+    Bound,
+    Changed,
+    Event,
+    Failed,
+    Hurried,
+    Observed,
+    Remembered,
+    Subject,
+    Unbound,
+)
 from codex_lb.kit.redis import RedisAwayError, RedisLink
 
 TOGETHER_S = 0.02  # events of this time share a message; a turn makes about five
@@ -50,11 +60,18 @@ class RememberedOnWire(msgspec.Struct, array_like=True, tag="remembered"):
     account_id: str
 
 
+class FailedOnWire(msgspec.Struct, array_like=True, tag="failed"):
+    key: bytes
+    account_ids: tuple[str, ...]
+
+
 class HurriedOnWire(msgspec.Struct, array_like=True, tag="hurried"):
     task: Task
 
 
-OnWire: TypeAlias = HurriedOnWire | ChangedOnWire | ObservedOnWire | BoundOnWire | UnboundOnWire | RememberedOnWire
+OnWire: TypeAlias = (
+    HurriedOnWire | ChangedOnWire | ObservedOnWire | BoundOnWire | UnboundOnWire | RememberedOnWire | FailedOnWire
+)
 
 
 class Message(msgspec.Struct, array_like=True):
@@ -130,6 +147,8 @@ def to_wire(event: Event) -> OnWire:
             return UnboundOnWire(event.keys)
         case Remembered():
             return RememberedOnWire(event.anchors, event.account_id)
+        case Failed():
+            return FailedOnWire(event.key, event.account_ids)
         case Hurried():
             return HurriedOnWire(event.task)
         case _:
@@ -150,6 +169,8 @@ def from_wire(event: OnWire) -> Event:
             return Unbound(event.keys)
         case RememberedOnWire():
             return Remembered(event.anchors, AccountId(event.account_id))
+        case FailedOnWire():
+            return Failed(event.key, tuple(AccountId(account_id) for account_id in event.account_ids))
         case HurriedOnWire():
             return Hurried(event.task)
         case _:

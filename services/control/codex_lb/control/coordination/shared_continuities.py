@@ -16,7 +16,7 @@ from codex_lb.control.coordination.continuities import (
 )
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor
-from codex_lb.control.usecases.event_ports import Bound, Events, Remembered, Unbound
+from codex_lb.control.usecases.event_ports import Bound, Events, Failed, Remembered, Unbound
 from codex_lb.kit.clock import Clock
 
 
@@ -52,12 +52,19 @@ class SharedContinuities(MemoryContinuities):
         if anchors:
             self._events.publish(Remembered(tuple(anchors), account_id))
 
-    async def take_in(self, event: Bound | Unbound | Remembered) -> None:
+    async def note_failure(self, key: bytes, account_ids: Sequence[AccountId]) -> None:
+        """Keeps it everywhere: whoever tries again may ask another control."""
+        await super().note_failure(key, account_ids)
+        self._events.publish(Failed(key, tuple(account_ids)))
+
+    async def take_in(self, event: Bound | Unbound | Remembered | Failed) -> None:
         """What another control told."""
         match event:
             case Bound(keys, account_id):
                 await super().bind(keys, account_id)
             case Unbound(keys):
                 await super().unbind(keys)
+            case Failed(key, account_ids):
+                await super().note_failure(key, account_ids)
             case Remembered(anchors, account_id):
                 self.recall(anchors, account_id)

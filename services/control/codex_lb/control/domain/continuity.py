@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -10,9 +10,9 @@ from enum import StrEnum
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind, ContinuityClass, Wanted
 
-# State without which the turn means nothing: only its owner will do. Reasoning may be left out, at the price of thought.
 AVOIDED_MAX = 8  # accounts that one conversation keeps away from
 NOBODY = AccountId("")
+# State without which the turn means nothing: only its owner will do. Reasoning may be left out, at the price of thought.
 BINDING = frozenset({AnchorKind.COMPACTION, AnchorKind.FILE})
 
 
@@ -50,9 +50,18 @@ class Claim:
     is_bound: bool
     is_worth_waiting: bool  # for a slot of the preferred account, a moment, before another one is taken
     reason: str  # for the decision record; empty when nothing ties the turn
-    avoided: tuple[
-        AccountId, ...
-    ] = ()  # where upstream just failed the conversation, the latest last: if nobody else can
+    avoided: tuple[AccountId, ...] = ()  # where upstream just failed the conversation, the latest last
+    unsteady: tuple[AccountId, ...] = ()  # where it just failed others, as far as that concerns this one
+
+    def cautions(self) -> Iterator[Mapping[AccountId, str]]:
+        """What to keep away from and why, while anybody else can serve; the most cautious first.
+
+        The account that failed the conversation longest ago is taken back first.
+        """
+        if self.unsteady:
+            yield dict.fromkeys(self.unsteady, "failing") | dict.fromkeys(self.avoided, "failed_lately")
+        for n in range(len(self.avoided)):
+            yield dict.fromkeys(self.avoided[n:], "failed_lately")
 
 
 FREE = Claim(None, is_bound=False, is_worth_waiting=False, reason="")
@@ -63,15 +72,24 @@ def claim(
     owners: Mapping[bytes, AccountId],
     affinities: Mapping[bytes, AccountId],
     failed: tuple[AccountId, ...] = (),
+    failing: tuple[AccountId, ...] = (),
 ) -> Claim:
     """The strongest tie there is: what only goes on where it is, then what is merely better there, then habit.
 
     `owners` and `affinities` hold what is known of the turn's anchors and keys; what is unknown ties nothing. `failed`:
-    where upstream failed the conversation a moment ago, the latest last. A client that tries again would rather have an answer than its
-    cache, or its thoughts.
+    where upstream failed the conversation a moment ago; `failing`: where it failed anybody within seconds; the latest last.
+    A client that tries again would rather have an answer than its cache, or its thoughts; others are not worse off for
+    what happens to them elsewhere.
     """
     tie = _tie(wanted, owners, affinities)
-    return tie if tie.is_bound or not failed else replace(tie, avoided=failed[-AVOIDED_MAX:])
+    if tie.is_bound or not is_hurt(wanted, failed):
+        return tie
+    return replace(tie, avoided=failed[-AVOIDED_MAX:], unsteady=failing)
+
+
+def is_hurt(wanted: Wanted, failed: tuple[AccountId, ...]) -> bool:
+    """Whether upstream failed the turn's conversation a moment ago, or this very turn."""
+    return bool(failed or wanted.excluded)
 
 
 def _tie(wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping[bytes, AccountId]) -> Claim:

@@ -205,6 +205,12 @@ class Settlement:
     cost_micro_usd: int | None = None  # unknown is never 0
     cost_source: str = ""  # the rates it is from, or why there is none
     failed_affinity_key: bytes = b""  # of the conversation, if upstream failed it; not kept
+    left: tuple[AccountId, ...] = ()  # where upstream failed the same turn before, the latest last; not kept
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether upstream failed the turn, for whatever reason that may meet other turns on the account as well."""
+        return self.fault is not None and self.fault.blame in (Blame.ACCOUNT, Blame.MODEL, Blame.UPSTREAM)
 
 
 @dataclass(frozen=True, slots=True)

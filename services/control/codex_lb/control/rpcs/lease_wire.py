@@ -200,6 +200,7 @@ def settlement(message: pb.Settlement, held: Lease, *, clock_ahead: timedelta) -
         upstream_transport=message.upstream_transport,
         ended_at=ended_at,
         failed_affinity_key=message.failed_affinity_key,
+        left=tuple(AccountId(account_id) for account_id in message.left_account_ids),
     )
 
 

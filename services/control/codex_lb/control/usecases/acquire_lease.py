@@ -13,7 +13,7 @@ from itertools import count
 import anyio
 
 from codex_lb.control.domain.candidate import KEY_BUSY, NO_SLOT
-from codex_lb.control.domain.continuity import Claim, foreign, orphans
+from codex_lb.control.domain.continuity import Claim, foreign, is_hurt, orphans
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Decision, Lease, Wanted, epoch_of
 from codex_lb.control.domain.selection import Choice, Question
@@ -166,12 +166,14 @@ class AcquireLease:
         if ownerless:
             await self._continuities.remember(ownerless, owner)
             owners = {**owners, **{anchor.digest: owner for anchor in ownerless}}
-        return Ties(owners, affinities, await self._continuities.failed_lately(keys[0]) if keys else ())
+        failed = await self._continuities.failed_lately(keys) if keys else ()
+        failing = await self._continuities.failing() if is_hurt(wanted, failed) else ()
+        return Ties(owners, affinities, failed, failing)
 
     def _choose(self, turn: Turn, tie: Claim) -> Choice:
         excluded = {**turn.wanted.excluded, **turn.unreadable}
-        for n in range(len(tie.avoided)):  # the one that failed longest ago is taken back first
-            elsewhere = self._choose_among(turn, tie, dict.fromkeys(tie.avoided[n:], "failed_lately") | excluded)
+        for avoided in tie.cautions():
+            elsewhere = self._choose_among(turn, tie, {**avoided, **excluded})
             if elsewhere.account_id is not None:
                 return elsewhere
         return self._choose_among(turn, tie, excluded)

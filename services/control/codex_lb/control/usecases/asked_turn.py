@@ -33,6 +33,7 @@ class Ties:
     owners: Mapping[bytes, AccountId]
     affinities: Mapping[bytes, AccountId]
     failed: tuple[AccountId, ...]  # where upstream failed the conversation a moment ago, the latest last
+    failing: tuple[AccountId, ...]  # and where it failed anybody, if that concerns the turn
 
 
 @dataclass(eq=False, slots=True)
@@ -58,7 +59,7 @@ class Turn:
     @property
     def tie(self) -> Claim:
         """What it asks of selection for the sake of its conversation."""
-        return claim(self.wanted, self.ties.owners, self.ties.affinities, self.ties.failed)
+        return claim(self.wanted, self.ties.owners, self.ties.affinities, self.ties.failed, self.ties.failing)
 
     def waited_s(self, now: float) -> float:
         """For how long it has been asking, at an instant of the monotonic clock."""

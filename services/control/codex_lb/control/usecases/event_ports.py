@@ -64,13 +64,21 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """Upstream failed a turn, on the last of these accounts just now."""
+
+    key: bytes  # of its conversation; empty where nobody knows it
+    account_ids: tuple[AccountId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hurried:
     """A task is to be done at once."""
 
     task: Task
 
 
-Event: TypeAlias = Changed | Observed | Bound | Unbound | Remembered | Hurried
+Event: TypeAlias = Changed | Observed | Bound | Unbound | Remembered | Failed | Hurried
 
 
 class Events(Protocol):

@@ -20,6 +20,7 @@ from codex_lb.control.usecases.event_ports import (
     Changed,
     Event,
     Events,
+    Failed,
     Hurried,
     Observed,
     Remembered,
@@ -39,7 +40,7 @@ JOURNAL_EVERY_S = (
     30.0  # well within a ticket's life: an exchange whose control died on the spot is known before the next
 )
 
-Told: TypeAlias = Bound | Unbound | Remembered | Hurried
+Told: TypeAlias = Bound | Unbound | Remembered | Failed | Hurried
 TakeIn: TypeAlias = Callable[[Told], Awaitable[None]]
 
 
@@ -96,7 +97,7 @@ class FollowOthers:
                 await self._stored(self._rotations.load)
             case Changed():
                 await self.read_anew()
-            case Bound() | Unbound() | Remembered() | Hurried():
+            case Bound() | Unbound() | Remembered() | Failed() | Hurried():
                 await self._told(event)
             case _:
                 assert_never(event)

@@ -106,12 +106,19 @@ class Continuities(Protocol):
         """A turn with these keys was given to an account."""
         ...
 
-    async def note_failure(self, key: bytes, account_id: AccountId) -> None:
-        """Upstream failed a turn of this conversation on an account."""
+    async def note_failure(self, key: bytes, account_ids: Sequence[AccountId]) -> None:
+        """Upstream failed a turn on these accounts, on the last of them just now.
+
+        `key` is of its conversation; empty where nobody knows it.
+        """
         ...
 
-    async def failed_lately(self, key: bytes) -> tuple[AccountId, ...]:
+    async def failed_lately(self, keys: Sequence[bytes]) -> tuple[AccountId, ...]:
         """The accounts on which upstream failed this conversation a moment ago, the latest last."""
+        ...
+
+    async def failing(self) -> tuple[AccountId, ...]:
+        """The accounts on which upstream failed any turn within seconds, the latest last."""
         ...
 
     async def remember(self, anchors: Sequence[Anchor], account_id: AccountId) -> None:

@@ -56,8 +56,9 @@ class SettleLeases:
             lease = settlement.lease
             await self._leases.end(lease.lease_id, epoch=lease.epoch)
             await self._continuities.remember(settlement.anchors, lease.account_id)
-            if settlement.failed_affinity_key:
-                await self._continuities.note_failure(settlement.failed_affinity_key, lease.account_id)
+            if settlement.failed_affinity_key or settlement.is_failing:
+                failed_on = (*settlement.left, lease.account_id)
+                await self._continuities.note_failure(settlement.failed_affinity_key, failed_on)
             learned += [
                 (lease.account_id, evidence)
                 for evidence in settlement.evidence

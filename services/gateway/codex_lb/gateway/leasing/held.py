@@ -42,6 +42,7 @@ class Holding:
 
     def begun(self) -> None:
         """Upstream begins to answer; control is told once, where it wants to know."""
+        self.end.has_begun = True
         if self._is_to_tell:
             self._is_to_tell = False
             self._leases.begun(self.lease)

@@ -98,6 +98,8 @@ class LeaseEnd:
     quota_at: datetime | None = None
     anchors: tuple[Anchor, ...] = ()  # state that passed by and belongs to the account
     affinity_key: bytes = b""  # the narrowest of the conversation
+    left: tuple[str, ...] = ()  # accounts that failed the same turn before, the latest last
+    has_begun: bool = False  # upstream began to answer
 
 
 @dataclass(slots=True)

@@ -9,7 +9,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.gateway.leasing.lease import Anchor, AnchorKind, Lease, LeaseEnd, Timings, TurnEnd, Wanted, Work
-from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Fault, Limited, Outcome, Rejected, Usage
+from codex_lb.gateway.outcome import (
+    STATE_LOST,
+    Abandoned,
+    Blame,
+    Broken,
+    Completed,
+    Fault,
+    Limited,
+    Outcome,
+    Rejected,
+    Usage,
+)
 from codex_lb.gateway.upstream.quota import WindowSeen
 
 BLAME = {
@@ -20,9 +31,9 @@ BLAME = {
     Blame.NETWORK: pb.BLAME_NETWORK,
     Blame.US: pb.BLAME_US,
 }
-# Failures that may follow a conversation to the same account though nothing is wrong with the account as such.
-UPSTREAMS = frozenset({Blame.UPSTREAM, Blame.MODEL})
-STATE_LOST = frozenset({"invalid_encrypted_content", "previous_response_not_found"})
+# Failures that a conversation would meet on every account: the client's to mend, and our own network's.
+EVERYWHERE = frozenset({Blame.CLIENT, Blame.NETWORK})
+SILENT_S = 10.0  # without the beginning of an answer, when a client hangs up: to it, the account has failed
 OUTCOME: dict[type[Outcome], pb.Outcome.ValueType] = {
     Completed: pb.OUTCOME_COMPLETED,
     Limited: pb.OUTCOME_LIMITED,
@@ -126,16 +137,27 @@ def settlement(held: Lease, end: LeaseEnd) -> pb.Settlement:
         case Limited(fault=problem) | Rejected(fault=problem) | Broken(fault=problem):
             message.fault.CopyFrom(fault(problem))
             refused_until = _refused_until(problem, end.ended_at)
-            if problem.blame in UPSTREAMS or problem.code in STATE_LOST:
-                message.failed_affinity_key = end.affinity_key
+            if problem.blame not in EVERYWHERE or problem.code in STATE_LOST:
+                _note_failed(message, end)
         case Abandoned():
-            pass
+            if _was_silent(end):
+                _note_failed(message, end)
     if end.quota or refused_until is not None:
         seen = message.evidence.add(observed_at=instant(end.quota_at or end.ended_at))
         seen.windows.extend(window(w) for w in end.quota)
         if refused_until is not None:
             seen.refused_until.CopyFrom(instant(refused_until))
     return message
+
+
+def _note_failed(message: pb.Settlement, end: LeaseEnd) -> None:
+    message.failed_affinity_key = end.affinity_key
+    message.left_account_ids.extend(end.left)
+
+
+def _was_silent(end: LeaseEnd) -> bool:
+    began_s, ended_s = end.timings.dispatched_s, end.timings.total_s
+    return not end.has_begun and began_s is not None and ended_s is not None and ended_s - began_s >= SILENT_S
 
 
 def _refused_until(problem: Fault, ended_at: datetime) -> datetime | None:

@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import assert_never
 
-from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Limited, Outcome, Rejected
+from codex_lb.gateway.outcome import SILENCE, Abandoned, Blame, Broken, Completed, Limited, Outcome, Rejected
 
 ACCOUNTS_MAX = 3  # accounts one turn may burn before its client is told
 # A limit costs nothing, and control never offers that account again: a turn may learn of several at once, as after a
 # whole pool's windows ran out (ADR 0008).
 LIMITS_MAX = 8
+# Nor does a rejected login, but where they are many it is upstream that errs, and every account asked is taken for signed
+# out until its token is renewed. With the others: fewer than make a storm.
+LOGINS_MAX = 2
 RETRIES_MAX = 2  # times the same account is asked again, over the whole turn
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 2.0
@@ -33,12 +36,15 @@ class Budget:
     accounts_left: int = ACCOUNTS_MAX - 1
     retries_left: int = RETRIES_MAX
     limits_left: int = LIMITS_MAX
+    logins_left: int = LOGINS_MAX
 
     def after(self, step: Step, outcome: Outcome) -> Budget:
         """What is left after a step that an outcome led to."""
         match step:
             case Step.NEXT_ACCOUNT if isinstance(outcome, Limited):
                 return replace(self, limits_left=self.limits_left - 1)
+            case Step.NEXT_ACCOUNT if self.logins_left and is_login(outcome):
+                return replace(self, logins_left=self.logins_left - 1)
             case Step.NEXT_ACCOUNT:
                 return replace(self, accounts_left=self.accounts_left - 1)
             case Step.SAME_ACCOUNT:
@@ -64,14 +70,21 @@ def next_step(outcome: Outcome, *, is_visible: bool, budget: Budget, is_storm: b
         case Limited():
             return Step.NEXT_ACCOUNT if budget.limits_left else Step.GIVE_UP
         case Rejected(fault=fault):
-            return Step.GIVE_UP if is_storm or fault.blame is Blame.CLIENT else _elsewhere(budget)
+            if is_storm or fault.blame is Blame.CLIENT:
+                return Step.GIVE_UP
+            return Step.NEXT_ACCOUNT if budget.logins_left and is_login(outcome) else _elsewhere(budget)
         case Broken(fault=fault):
-            if budget.retries_left and fault.blame is not Blame.MODEL:
+            if budget.retries_left and fault.blame is not Blame.MODEL and fault.code != SILENCE:
                 return Step.SAME_ACCOUNT
             # Our own network is the same whoever's login is used.
             return Step.GIVE_UP if is_storm or fault.blame is Blame.NETWORK else _elsewhere(budget)
         case _:
             assert_never(outcome)
+
+
+def is_login(outcome: Outcome) -> bool:
+    """Whether an account is told that its login is no good (any more)."""
+    return isinstance(outcome, Rejected) and outcome.fault.blame is Blame.ACCOUNT
 
 
 def _elsewhere(budget: Budget) -> Step:

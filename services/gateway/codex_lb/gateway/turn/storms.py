@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from codex_lb.gateway.outcome import Blame, Broken, Completed, Outcome, Rejected
 
-STORM_ACCOUNTS = 6  # failing alike; a turn burns three, so no two turns of bad luck make a storm
+STORM_ACCOUNTS = 6  # failing alike; a turn burns three (of logins five), so no turn of bad luck makes a storm
 STORM_S = 10.0
 CODES_MAX = 100  # kinds of failure remembered; upstream has a dozen
 

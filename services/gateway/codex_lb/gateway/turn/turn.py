@@ -24,13 +24,14 @@ from codex_lb.gateway.ingress.body import unpack
 from codex_lb.gateway.leasing.client import LeaseRefusedError
 from codex_lb.gateway.leasing.held import Holding, Leases, held
 from codex_lb.gateway.leasing.lease import AnchorKind, Timings, TurnEnd, Wanted
-from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Outcome, Rejected
+from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Completed, Failure, Fault, Outcome
 from codex_lb.gateway.sessions.session import Session
 from codex_lb.gateway.translate.frames import frame_of
 from codex_lb.gateway.turn.attempt import PLAIN_BYTES_MAX, HttpCaller
 from codex_lb.gateway.turn.context import Attempt, Caller, Delivery, TurnContext, TurnRequest
 from codex_lb.gateway.turn.deadline import Deadline
 from codex_lb.gateway.turn.last_word import error_of_failure, error_of_refusal
+from codex_lb.gateway.turn.lost_state import is_lost, resendable, thoughts_to_forget
 from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.next_step import RETRY_FIRST_S, RETRY_MAX_S, Budget, Step, next_step
 from codex_lb.gateway.turn.socket_attempt import Frames, SocketCaller
@@ -169,6 +170,7 @@ class Turn:
             self._end.attempts += 1
             try:
                 async with held(self._turns.leases, self._wanted(excluded), self._clock) as holding:
+                    holding.end.left = tuple(excluded)
                     outcome, step, attempt, budget = await self._spend(holding, budget)
             except LeaseRefusedError as refusal:
                 self._end.attempts -= 1
@@ -204,13 +206,19 @@ class Turn:
         while True:
             attempt = self._caller.attempt(self._context)
             try:
-                outcome = await attempt.run(holding)
+                outcome = await self._watch.attempt(attempt, holding)
             except BaseException:
                 # Codex leaves as soon as it has the last event: what was answered by then is an answer.
                 self._end.outcome = attempt.outcome or self._watch.interruption or Abandoned()
                 holding.end.outcome = self._end.outcome
                 self._timings.total_s = self._context.elapsed()
                 raise
+            if is_lost(outcome) and not self._delivery.is_visible:
+                thoughts = thoughts_to_forget(outcome, self._request.continuity.anchors, holding.lease.foreign_anchors)
+                if thoughts is not None:  # once: the turn goes again without any
+                    holding.lease = replace(holding.lease, foreign_anchors=holding.lease.foreign_anchors | thoughts)
+                    continue
+                outcome = self._resendable(outcome)
             account_id, now = holding.lease.account_id, self._clock.monotonic()
             outcome = self._turns.storms.judged(outcome, account_id, now=now)
             holding.end.outcome = outcome
@@ -219,8 +227,6 @@ class Turn:
                 anchors = self._request.continuity.anchors
                 holding.end.anchors += tuple(a for a in anchors if a.kind is AnchorKind.COMPACTION)
             self._timings.total_s = self._context.elapsed()
-            if self._can_forget_thoughts(outcome, holding):
-                continue
             step = next_step(
                 outcome,
                 is_visible=self._delivery.is_visible,
@@ -233,18 +239,12 @@ class Turn:
             await asyncio.sleep(RETRY.delay(retries, random.random()))  # noqa: S311 - spreads retries
             retries += 1
 
-    def _can_forget_thoughts(self, outcome: Outcome, holding: Holding) -> bool:
-        """Upstream cannot read a thought whose owner nobody knows: once, the turn goes again without any."""
-        thoughts = frozenset(a.digest for a in self._request.continuity.anchors if a.kind is AnchorKind.REASONING)
-        if (
-            not isinstance(outcome, Rejected)
-            or outcome.fault.code != "invalid_encrypted_content"
-            or self._delivery.is_visible
-            or not thoughts - holding.lease.foreign_anchors
-        ):
-            return False
-        holding.lease = replace(holding.lease, foreign_anchors=holding.lease.foreign_anchors | thoughts)
-        return True
+    def _resendable(self, outcome: Outcome) -> Outcome:
+        request = self._request
+        if self._caller.wish().is_bound:
+            return outcome
+        plain = unpack(request.body, request.content_encoding.encode(), bytes_max=PLAIN_BYTES_MAX, too_large_status=400)
+        return resendable(outcome, plain, request.continuity.anchors)
 
     def _wanted(self, excluded: dict[str, str]) -> Wanted:
         wish = self._caller.wish()

@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import structlog
 
-from codex_lb.gateway.outcome import Abandoned, Blame, Broken, Fault
-from codex_lb.gateway.turn.context import Delivery
+from codex_lb.gateway.leasing.held import Holding
+from codex_lb.gateway.outcome import SILENCE, Abandoned, Blame, Broken, Fault, Outcome
+from codex_lb.gateway.turn.context import Attempt, Delivery
 from codex_lb.gateway.turn.deadline import Deadline, Due
 from codex_lb.kit.clock import Clock
 
@@ -32,6 +33,7 @@ class Watch:
         self._delivery = delivery
         self._deadline = deadline
         self._clock = clock
+        self._attempt: asyncio.Timeout | None = None  # of the attempt that runs
         self.interruption: Abandoned | Broken | None = None  # why the turn was cut off, if it was
 
     async def over(self, work: Coroutine[object, object, T], gone: HangUp) -> T | None:
@@ -44,6 +46,19 @@ class Watch:
                 self.interruption = None  # one that came with the end came too late
                 watching.cancel()
         return result
+
+    async def attempt(self, attempt: Attempt, holding: Holding) -> Outcome:
+        """How the attempt ended. One that upstream leaves in silence ends alone while nothing of an answer is shown."""
+        cut = self._attempt = asyncio.timeout(None)
+        try:
+            async with cut:
+                return await attempt.run(holding)
+        except TimeoutError:
+            if not cut.expired():
+                raise
+            return attempt.outcome or idle()
+        finally:
+            self._attempt = None
 
     async def _watch(self, gone: HangUp, cut: asyncio.Timeout) -> None:
         while self.interruption is None:
@@ -69,12 +84,18 @@ class Watch:
             case Due.CLIENT_STALLED:
                 log.info("a client stopped reading and is cut off", turn_id=self._turn_id)
                 self.interruption = Abandoned()
+            case Due.IDLE_TIMEOUT if self._attempt is not None and not self._delivery.is_visible:
+                self._deadline.heard = now  # whoever is asked next has as long
+                self._attempt.reschedule(0)  # at once
             case Due.IDLE_TIMEOUT:
-                self._interrupt("stream_idle_timeout", "Upstream stream idle timeout", Blame.UPSTREAM)
+                self.interruption = idle()
             case Due.BUDGET_SPENT:
-                self._interrupt("upstream_request_timeout", "Proxy request budget exhausted", Blame.US)
+                fault = Fault("upstream_request_timeout", Blame.US, "Proxy request budget exhausted")
+                self.interruption = Broken(fault)
             case Due.NOTHING:
                 pass
 
-    def _interrupt(self, code: str, message: str, blame: Blame) -> None:
-        self.interruption = Broken(Fault(code, blame, message))
+
+def idle() -> Broken:
+    """Upstream was silent for too long."""
+    return Broken(Fault(SILENCE, Blame.UPSTREAM, "Upstream stream idle timeout"))

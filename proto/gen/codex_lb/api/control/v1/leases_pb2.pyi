@@ -1265,6 +1265,7 @@ class Settlement(_message.Message):
     UPSTREAM_TRANSPORT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     FAILED_AFFINITY_KEY_FIELD_NUMBER: _builtins.int
+    LEFT_ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     """How it ended."""
     calls: _builtins.int
@@ -1303,6 +1304,10 @@ class Settlement(_message.Message):
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When the lease ended, by the gateway's clock."""
 
+    @_builtins.property
+    def left_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accounts on which upstream failed the same turn before, the latest last; its turns keep away from these as long."""
+
     def __init__(
         self,
         *,
@@ -1318,10 +1323,11 @@ class Settlement(_message.Message):
         upstream_transport: _builtins.str = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         failed_affinity_key: _builtins.bytes = ...,
+        left_account_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "fault", b"fault", "lease", b"lease", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "calls", b"calls", "ended_at", b"ended_at", "evidence", b"evidence", "failed_affinity_key", b"failed_affinity_key", "fault", b"fault", "lease", b"lease", "outcome", b"outcome", "service_tier", b"service_tier", "timings", b"timings", "upstream_transport", b"upstream_transport", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "calls", b"calls", "ended_at", b"ended_at", "evidence", b"evidence", "failed_affinity_key", b"failed_affinity_key", "fault", b"fault", "lease", b"lease", "left_account_ids", b"left_account_ids", "outcome", b"outcome", "service_tier", b"service_tier", "timings", b"timings", "upstream_transport", b"upstream_transport", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
