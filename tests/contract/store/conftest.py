@@ -32,7 +32,7 @@ __all__ = [
     "sqlite_url",
 ]
 
-AT_ONCE = Pace(gathered_for_s=0.0, retry_first_s=0.001, retry_max_s=0.01)
+AT_ONCE = Pace(gathered_for_s=0.0, gathered_for_max_s=0.0, retry_first_s=0.001, retry_max_s=0.01)
 
 
 @pytest.fixture

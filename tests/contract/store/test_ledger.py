@@ -17,6 +17,7 @@ from codex_lb.control.domain.ids import AccountId, TurnId
 from codex_lb.control.domain.lease import Settlement
 from codex_lb.control.errors import EntriesRefusedError, StoreUnavailableError
 from codex_lb.control.store.batch_writer import (
+    ENTRIES_ARE_MANY,
     ENTRIES_PER_TRANSACTION_MAX,
     ENTRIES_WAITING_MAX,
     BatchWriter,
@@ -56,6 +57,7 @@ class AwayStore:
         raise StoreUnavailableError(f"away, {writing=}")
 
 
+MANY_PER_COMMIT = replace(AT_ONCE, gathered_for_max_s=1.0)
 GONE_SOON = replace(AT_ONCE, closes_within_s=0.01)
 
 
@@ -86,6 +88,18 @@ async def test_two_hundred_turns_that_end_together_share_few_transactions(store:
     assert counted.begun <= 5
     for number in range(200):
         assert len(await attempts(store, f"l{number}")) == 1
+
+
+async def test_while_much_comes_in_a_commit_waits_for_more(store: Database) -> None:
+    counted = CountedStore(store)
+
+    async with open_ledger(counted, MANY_PER_COMMIT) as ledger, anyio.create_task_group() as tasks:
+        for number in range(2 * ENTRIES_ARE_MANY):
+            tasks.start_soon(ledger.write, [settlement(f"l{number}")], [], [])
+            if number == ENTRIES_ARE_MANY:
+                await anyio.sleep(MANY_PER_COMMIT.gathered_for_max_s / 10)
+
+    assert counted.begun == 1
 
 
 async def test_one_that_can_never_be_stored_is_refused_by_name_and_delays_no_other(

@@ -16,7 +16,7 @@ from codex_lb.control.domain.lease import Outcome, Timings, TurnReport, Usage
 from codex_lb.control.domain.report import Facet, Only, added, split
 from codex_lb.control.domain.rollup import Sums, cell_of, hour_of, sums_of
 from codex_lb.control.store.database import Database
-from codex_lb.control.store.repositories.turns import report_of
+from codex_lb.control.store.repositories.turn_rows import report_of
 from codex_lb.control.store.tables import turns
 from codex_lb.control.store.transaction import Transaction
 from tests.contract.store.examples import NOON, add_account, report

@@ -7,9 +7,10 @@ number, so that what is taken out is exactly what was added.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from operator import add, attrgetter, neg
 
 from codex_lb.control.domain.lease import Outcome, TurnReport
 from codex_lb.control.domain.pricing import TURN_TOKENS_MAX
@@ -48,10 +49,10 @@ class Sums:
     total_ms: int = 0
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(*(getattr(self, name) + getattr(other, name) for name in SUMS))
+        return Sums(*map(add, amounts_of(self), amounts_of(other)))
 
     def __neg__(self) -> Sums:
-        return Sums(*(-getattr(self, name) for name in SUMS))
+        return Sums(*map(neg, amounts_of(self)))
 
     @property
     def total_tokens(self) -> int:
@@ -60,6 +61,7 @@ class Sums:
 
 
 SUMS = tuple(field.name for field in fields(Sums))
+amounts_of: Callable[[Sums], tuple[int, ...]] = attrgetter(*SUMS)
 
 
 def rolled_up(written: Iterable[TurnReport], taken_out: Iterable[TurnReport]) -> Mapping[Cell, Sums]:

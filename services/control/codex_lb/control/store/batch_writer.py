@@ -1,7 +1,8 @@
 """The ledger: writes what comes with every turn in few transactions, and answers when it is committed.
 
-One task takes what has come together while the last commit ran, and writes it as one transaction. While the database is
-away it tries again for as long as the ledger is open: gateways hold the originals, so waiting loses nothing.
+One task takes what has come together, and writes it as one transaction: a commit costs as much as some ten turns, so the
+more turns end, the more of them it waits for. While the database is away it tries again for as long as the ledger is
+open: gateways hold the originals, so waiting loses nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from codex_lb.control.usecases.ports import Store
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 ENTRIES_PER_TRANSACTION_MAX = 500  # some tens of milliseconds of writing, and of this process's one thread
+ENTRIES_ARE_MANY = 15  # in `gathered_for_s`: from a hundred turns a second on
 ENTRIES_WAITING_MAX = 10_000  # about 30 MiB; beyond it whoever writes waits
 
 
@@ -30,6 +32,7 @@ class Pace:
     """How long things are waited for."""
 
     gathered_for_s: float = 0.050  # makes one commit out of what ends together; nobody waits for it but an ack
+    gathered_for_max_s: float = 0.200  # the same while much comes in
     retry_first_s: float = 0.1
     retry_max_s: float = 5.0
     closes_within_s: float = 5.0  # a drain's last step; what is not committed then comes again from the gateways
@@ -96,8 +99,7 @@ class BatchWriter:
         try:
             with self._running:
                 async for first in self._queue:
-                    if self._queue.statistics().current_buffer_used < ENTRIES_PER_TRANSACTION_MAX:
-                        await anyio.sleep(self._pace.gathered_for_s)
+                    await self._gather()
                     await self._commit(self._gathered(first))
         finally:
             self._queue.close()
@@ -123,6 +125,18 @@ class BatchWriter:
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
             raise StoreUnavailableError("the ledger is closed") from None
         self._waiting += 1
+
+    async def _gather(self) -> None:
+        """Waits for more to come, a little longer while much does."""
+        pace = self._pace
+        if self._gathering < ENTRIES_PER_TRANSACTION_MAX:
+            await anyio.sleep(pace.gathered_for_s)
+        if ENTRIES_ARE_MANY <= self._gathering < ENTRIES_PER_TRANSACTION_MAX:
+            await anyio.sleep(pace.gathered_for_max_s - pace.gathered_for_s)
+
+    @property
+    def _gathering(self) -> int:
+        return self._queue.statistics().current_buffer_used
 
     def _gathered(self, first: _Entry) -> list[_Entry]:
         entries = [first]

@@ -36,6 +36,7 @@ EVIDENCE: dict[str, type[Evidence]] = {
     "operated": Operated,
 }
 KINDS = {type_: kind for kind, type_ in EVIDENCE.items()}
+_encoder = msgspec.json.Encoder()
 FINAL = "final"  # the key of rejections that outrank all others of their generation
 
 
@@ -49,18 +50,18 @@ def structure(value: object) -> Any:
     return msgspec.to_builtins(value, builtin_types=(datetime,))
 
 
-def structures(values: Sequence[object]) -> list[Any] | None:
-    """Several; none of them is null."""
-    return [structure(value) for value in values] or None
+def packed(value: object) -> str:
+    """The same as JSON at once, for statements that are handed what the driver takes."""
+    return _encoder.encode(value).decode()
 
 
 def restored(plain: object, type_: type[T]) -> T:
-    """The domain value that `structure` took apart."""
+    """The domain value that `structure` took apart, or `packed`."""
     return msgspec.convert(plain, type_)
 
 
 def all_restored(plain: Sequence[object] | None, type_: type[T]) -> tuple[T, ...]:
-    """Those that `structures` took apart."""
+    """Those of a list."""
     return tuple(restored(one, type_) for one in plain or ())
 
 

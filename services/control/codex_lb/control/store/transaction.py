@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import sqlalchemy.exc
@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from codex_lb.control.errors import ControlError, StoreConflictError, StoreUnavailableError, UnstorableError
 from codex_lb.kit.uninterrupted import uninterrupted
+
+Values: TypeAlias = tuple[object, ...]
 
 ENDS_WITHIN_S = 5.0  # longer than a statement may take: whoever waits for the end learns from the statement's deadline
 
@@ -47,6 +49,13 @@ class Transaction:
             # To its end, which the statement's deadline bounds: a connection that is cut off in the middle of one keeps
             # the locks of its transaction, on SQLite the whole database's, for as long as nobody collects it.
             return await uninterrupted(self._connection.execute(statement, rows))
+
+    async def run_text(self, text: str, values: Values | list[Values]) -> CursorResult[Any]:
+        """The same for a statement in the database's own words, with values as its driver takes them: once, or for each."""
+        if self._connection is None:
+            raise RuntimeError("a unit of work is used outside of its `async with`")
+        with answers():
+            return await uninterrupted(self._connection.exec_driver_sql(text, values))
 
     async def end(self, *, commit: bool) -> None:
         """Commits or rolls back and gives the connection back, also when whoever waited for it has left."""

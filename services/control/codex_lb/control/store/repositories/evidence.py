@@ -30,12 +30,16 @@ class EvidenceLog:
 
     async def append(self, rows: Sequence[tuple[AccountId, Evidence]]) -> None:
         """Drops evidence of accounts that are gone, and what says nothing new."""
-        if not rows:
-            return
-        present = await self._present({account_id for account_id, _ in rows})
-        news = self._sieve.news([row for row in rows if row[0] in present], self._pending)
-        if news:
-            await self._transaction.run(insert(evidence), [_row_of(account_id, one) for account_id, one in news])
+        news = self._sieve.news(rows, self._pending)
+        if not news:
+            return  # as after most turns
+        named = {account_id for account_id, _ in news}
+        present = await self._present(named)
+        for account_id in named - present:
+            del self._pending[account_id]
+        stored = [_row_of(account_id, one) for account_id, one in news if account_id in present]
+        if stored:
+            await self._transaction.run(insert(evidence), stored)
 
     async def newest(self) -> Mapping[AccountId, Sequence[Evidence]]:
         """The newest row of every kind and key; several if they are of the same moment."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Column, ColumnElement, Table, and_, delete, func, or_, select, tuple_
 
 from codex_lb.control.domain.report import Asked, Facet, Place
-from codex_lb.control.store.repositories.turns import report_of
+from codex_lb.control.store.repositories.turn_rows import report_of
 from codex_lb.control.store.tables import attempts, turns
 from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.log_ports import Lines

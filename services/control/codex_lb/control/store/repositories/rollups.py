@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from functools import cache
 
 from sqlalchemy import ColumnElement, Executable, Table, delete, func, select, update
 
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.report import Facet
-from codex_lb.control.domain.rollup import HOURS_PER_DAY, SUMS, Cell, Sums
+from codex_lb.control.domain.rollup import HOURS_PER_DAY, SUMS, Cell, Sums, amounts_of
 from codex_lb.control.store.repositories.inserts import insert_into
+from codex_lb.control.store.repositories.many_rows import ManyRows
 from codex_lb.control.store.tables import spent_days, spent_hours, spent_names, spent_totals
 from codex_lb.control.store.transaction import Transaction
 
@@ -42,7 +42,7 @@ class SqlRollups:
                 names[facet.value, cell.hour, name] += sums
         for table, changed in ((spent_totals, totals), (spent_names, names), (spent_days, days), (spent_hours, hours)):
             if changed:
-                await self._transaction.run(_add_to(table, self._transaction.dialect), list(_rows(table, changed)))
+                await _add_to(table, self._transaction.dialect).write(self._transaction, list(_rows(table, changed)))
 
     async def forget(self, account_id: AccountId) -> None:
         """Takes an account out of every sum."""
@@ -62,18 +62,19 @@ class SqlRollups:
 
 def _rows(table: Table, changed: Mapping[Key, Sums]) -> Iterable[dict[str, object]]:
     """In the order of their keys, so that two transactions which change the same sums wait for each other in one."""
-    names = [column.name for column in table.primary_key]
+    names = (*(column.name for column in table.primary_key), *SUMS)
     for key in sorted(changed, key=lambda one: tuple(map(str, one))):
-        yield dict(zip(names, key, strict=True)) | asdict(changed[key])
+        yield dict(zip(names, (*key, *amounts_of(changed[key])), strict=True))
 
 
 @cache
-def _add_to(table: Table, dialect: str) -> Executable:
+def _add_to(table: Table, dialect: str) -> ManyRows:
     statement = insert_into(table, dialect)
-    return statement.on_conflict_do_update(
+    adding = statement.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={name: table.c[name] + statement.excluded[name] for name in SUMS},
     )
+    return ManyRows(adding, dialect)
 
 
 def _without(table: Table, facet: Facet | None, cells: ColumnElement[bool]) -> Executable:

@@ -27,9 +27,7 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("an instant needs a time zone")
-        in_utc = value.astimezone(UTC)
+        in_utc = instant_in_utc(value)
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
@@ -43,7 +41,24 @@ class Words(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value
+        return None if value is None else without_nul(value)
+
+
+def instant_in_utc(value: datetime) -> datetime:
+    """As PostgreSQL's driver takes it. Raises ValueError for a moment that may be any of several."""
+    if value.tzinfo is None:
+        raise ValueError("an instant needs a time zone")
+    return value.astimezone(UTC)
+
+
+def instant_as_text(value: datetime) -> str:
+    """As SQLite keeps it."""
+    return instant_in_utc(value).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def without_nul(value: str) -> str:
+    """The text, with another sign in place of NUL."""
+    return value.replace("\0", "\ufffd") if "\0" in value else value
 
 
 COUNT = BigInteger()  # numbers that come from outside or only ever rise
