@@ -13,8 +13,8 @@ import pytest
 
 from codex_lb.gateway.errors import ForbiddenAddressError, UnauthenticatedError
 from codex_lb.gateway.ingress.authenticate import authenticate, check_address, check_key
-from codex_lb.gateway.ingress.client_ip import Caller
 from codex_lb.gateway.leasing.policy import NEVER, KeyPolicy, Policy
+from codex_lb.kit.client_ip import Caller
 from tests.support.clock import NOON
 
 GOOD, EXPIRED, DISABLED, UNTIL_NOON = "sk-clb-good", "sk-clb-expired", "sk-clb-disabled", "sk-clb-until-noon"

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from codex_lb.gateway.errors import ForbiddenAddressError, MissingKeyError, UnauthenticatedError, WrongKeyError
-from codex_lb.gateway.ingress.client_ip import Address, Caller, Network
 from codex_lb.gateway.leasing.policy import NO_KEY, KeyPolicy, Policy
+from codex_lb.kit.client_ip import Address, Caller, Network
 
 REMOTE_REFUSED = (
     "Proxy authentication must be configured before remote access is allowed. On the machine that runs codex-lb, make a"

@@ -12,12 +12,13 @@ from starlette.types import Scope
 
 from codex_lb.gateway.errors import ControlUnavailableError, TooManyFailuresError, WrongKeyError
 from codex_lb.gateway.ingress.authenticate import authenticate, check_address, check_key
-from codex_lb.gateway.ingress.client_ip import Caller, caller_of
-from codex_lb.gateway.ingress.failed_attempts import FailedAttempts
 from codex_lb.gateway.leasing.policy import KeyPolicy, Policy
 from codex_lb.gateway.upstream.headers import VERSION, RawHeader
+from codex_lb.kit.client_ip import Caller, caller_of
 from codex_lb.kit.clock import Clock
+from codex_lb.kit.failed_attempts import FailedAttempts
 
+WRONG_KEYS_MAX = 20  # of one address in a minute; a client with an old key sends a few
 T = TypeVar("T")
 
 
@@ -67,7 +68,8 @@ class Gate:
         self._clock = clock
         self._trust_headers = trust_headers
         self._trusted_proxies = trusted_proxies
-        self._failed = FailedAttempts()
+        # A good key is never refused for its neighbours' mistakes: behind one address there may be a whole office.
+        self._failed = FailedAttempts(attempts_max=WRONG_KEYS_MAX)
 
     def admit(self, scope: Scope) -> Admitted:
         """Raises ForbiddenAddressError, UnauthenticatedError or TooManyFailuresError; ControlUnavailableError before

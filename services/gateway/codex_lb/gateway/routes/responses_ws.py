@@ -23,7 +23,6 @@ from codex_lb.gateway.errors import (
     PoolBusyError,
     envelope,
 )
-from codex_lb.gateway.ingress.client_ip import LOCAL_HOSTS, host_name
 from codex_lb.gateway.routes.gate import Admitted, Gate, answer_headers, header
 from codex_lb.gateway.routes.reading import Asked, Received, catalog_of, terms_of, turn_of
 from codex_lb.gateway.routes.replies import retry_of
@@ -37,6 +36,7 @@ from codex_lb.gateway.turn.turn import Turns
 from codex_lb.gateway.upstream.headers import RawHeader
 from codex_lb.gateway.upstream.http import BrokenConnectionError
 from codex_lb.gateway.upstream.websocket import ABNORMAL, UpstreamSockets
+from codex_lb.kit.client_ip import LOCAL_HOSTS, host_name
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.ids import new_id
 

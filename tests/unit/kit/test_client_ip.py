@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex_lb.gateway.ingress.client_ip import Caller, RawHeader, caller_of, host_name, read_address
+from codex_lb.kit.client_ip import Caller, RawHeader, caller_of, host_name, read_address
 
 LOOPBACK = (ip_network("127.0.0.1/32"), ip_network("::1/128"))
 PROXIES = (*LOOPBACK, ip_network("10.0.0.0/24"))
