@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from codex_lb.allinone.banner import Serving, Voice, _container, farewell, url_of
+from codex_lb.allinone.banner import Serving, Voice, _container, farewell
 
 ADMIN = "codex-lb admin"
 
@@ -62,21 +62,6 @@ def test_in_a_container_the_commands_are_those_that_work_from_its_host(tmp_path:
     assert _container([mark]) == ""
     mark.touch()
     assert _container([mark]) == f"docker exec {socket.gethostname()} "
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:80"),
-        ("0.0.0.0", "http://127.0.0.1:80"),
-        ("::", "http://127.0.0.1:80"),
-        ("::1", "http://[::1]:80"),
-        ("192.0.2.7", "http://192.0.2.7:80"),
-        ("localhost", "http://localhost:80"),
-    ],
-)
-def test_the_address_shown_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
-    assert url_of(host, 80) == url
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from ipaddress import ip_address
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -19,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from codex_lb.kit.settings import default_data_dir
-from codex_lb.kit.sockets import is_loopback
+from codex_lb.kit.sockets import is_loopback, url_of
 
 COMMAND = "codex-lb"
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))  # what Docker and Podman put there
@@ -95,17 +94,6 @@ def farewell(turns: int, *, within_s: float) -> str:
     running = "One turn runs and has" if turns == 1 else f"{turns} turns run and have"
     within = f"{within_s / MINUTE_S:.0f} minutes" if within_s >= 2 * MINUTE_S else f"{within_s:.0f} seconds"
     return f"{running} up to {within} to finish. Press Ctrl-C again to end at once."
-
-
-def url_of(host: str, port: int) -> str:
-    """An address that works in a browser on this machine."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return f"http://{host}:{port}"
-    if address.is_unspecified:
-        return f"http://127.0.0.1:{port}"
-    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"
 
 
 def admin_command(data_dir: Path) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from codex_lb.kit.settings import ServiceSettings, default_data_dir
+from codex_lb.kit.settings import BehindProxies, Networks, default_data_dir, split
 
 URL = r"^https?://\S+$"
-Network = IPv4Network | IPv6Network
 Words = Annotated[tuple[str, ...], NoDecode]
-Networks = Annotated[tuple[Network, ...], NoDecode]
 
 
-class ControlSettings(ServiceSettings):
+class ControlSettings(BehindProxies):
     """Control's settings; the environment variable of each is CODEX_LB_ and its name in capitals."""
 
     data_dir: Path = Field(
@@ -192,7 +189,7 @@ class ControlSettings(ServiceSettings):
     @field_validator("control_listen", "proxy_unauthenticated_client_cidrs", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+        return split(value)
 
     @model_validator(mode="after")
     def _has_whole_tls(self) -> Self:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from codex_lb.kit.settings import ServiceSettings, default_data_dir
+from codex_lb.kit.settings import BehindProxies, default_data_dir, split
 
 MIB = 2**20
-Network = IPv4Network | IPv6Network
-Networks = Annotated[tuple[Network, ...], NoDecode]
 Names = Annotated[tuple[str, ...], NoDecode]
 HOST_AND_PORT = re.compile(r"[a-z0-9._-]+(:\d{1,5})?")
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(BehindProxies):
     """Settings of the data plane."""
 
     host: str = Field("127.0.0.1", description="Address the gateway listens on when it runs on its own.")
@@ -82,20 +79,13 @@ class GatewaySettings(ServiceSettings):
         "public one. Hosts with addresses that are not public are never fetched from.",
     )
 
-    firewall_trust_proxy_headers: bool = Field(
-        False, description="Believe X-Forwarded-For and its kin from the trusted proxies."
-    )
-    firewall_trusted_proxy_cidrs: Networks = Field(
-        (IPv4Network("127.0.0.1/32"), IPv6Network("::1/128")), description="Proxies that are believed."
-    )
-
     metrics_enabled: bool = Field(False, description="Serve Prometheus metrics on metrics_port.")
     metrics_port: int = Field(9090, ge=0, le=65535, description="Port of the metrics.")
 
-    @field_validator("firewall_trusted_proxy_cidrs", "image_inline_allowed_hosts", mode="before")
+    @field_validator("image_inline_allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+        return split(value)
 
     @field_validator("image_inline_allowed_hosts")
     @classmethod
@@ -111,9 +101,3 @@ class GatewaySettings(ServiceSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with https:// (or http:// for a test)")
         return value.rstrip("/").removesuffix("/codex")
-
-    @model_validator(mode="after")
-    def _bounds_agree(self) -> GatewaySettings:
-        if self.firewall_trust_proxy_headers and not self.firewall_trusted_proxy_cidrs:
-            raise ValueError("CODEX_LB_FIREWALL_TRUST_PROXY_HEADERS needs CODEX_LB_FIREWALL_TRUSTED_PROXY_CIDRS")
-        return self

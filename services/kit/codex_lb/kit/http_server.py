@@ -52,7 +52,7 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The bound port, known from the moment `ready` is called. Raises RuntimeError before."""
+        """The bound TCP port, from the moment `ready` is called. Raises RuntimeError before, and for a unix socket."""
         if self._port is None:
             raise RuntimeError(f"{self.name} is not bound yet")
         return self._port
@@ -63,7 +63,8 @@ class HttpServer:
         config.load()  # before the port is taken: it imports, and may fail
         server = _Server(config)
         bound = self._listen if isinstance(self._listen, socket.socket) else bind_tcp(*self._listen)
-        self._port = bound.getsockname()[1]
+        name = bound.getsockname()
+        self._port = name[1] if isinstance(name, tuple) else None  # a unix socket has a path
         serving = asyncio.create_task(server.serve(sockets=[bound]), name=self.name)
 
         async def ended() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hmac
 import inspect
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +22,7 @@ from codex_lb.api.errors.v1.reasons_pb2 import ErrorReason
 from codex_lb.kit.ids import new_id
 from codex_lb.kit.rpc_errors import RpcFailure, to_status
 from codex_lb.kit.settings import ConfigurationError
-from codex_lb.kit.sockets import bind_tcp, clear_unix_path, is_loopback
+from codex_lb.kit.sockets import bind_tcp, clear_unix_path, files_for_our_user_only, is_loopback
 
 STOP_WITHIN_S = 5.0  # for calls that run; long-lived streams are ended by their handlers before
 MESSAGE_BYTES_MAX = 16 * 2**20  # a policy snapshot of a hundred thousand keys
@@ -118,7 +117,7 @@ def _listen_on(server: grpc.aio.Server, target: str, tls: TlsFiles | None) -> st
     """Takes the address; returns it as clients dial it."""
     if target.startswith(UNIX):
         clear_unix_path(Path(target.removeprefix(UNIX)))
-        with _files_for_our_user_only():
+        with files_for_our_user_only():
             server.add_insecure_port(target)
         return target
     host, port = _host_and_port(target)
@@ -132,16 +131,6 @@ def _listen_on(server: grpc.aio.Server, target: str, tls: TlsFiles | None) -> st
         bind_tcp(host, port).close()  # gRPC does not say why it failed; this raises with the reason
         raise
     return f"{target.rpartition(':')[0]}:{bound}"
-
-
-@contextmanager
-def _files_for_our_user_only() -> Iterator[None]:
-    """Sockets made inside get mode 0600 at birth; a chmod afterwards would leave a moment for others."""
-    previous = os.umask(0o177)
-    try:
-        yield
-    finally:
-        os.umask(previous)
 
 
 def _host_and_port(target: str) -> tuple[str, int]:
@@ -212,13 +201,13 @@ def _translated(behaviour: Behaviour, method: str) -> Behaviour:
         except Exception as error:
             if context.cancelled():
                 raise  # nobody is left to tell; writing to a client that hung up ends here
-            await context.abort_with_status(rpc_status.to_status(to_status(_unforeseen(error, method))))
+            await context.abort_with_status(rpc_status.to_status(to_status(unforeseen(error, method))))
 
     return translated
 
 
-def _unforeseen(error: Exception, method: str) -> RpcFailure:
-    """Logs the error; the caller learns an id to look for, nothing about our insides."""
+def unforeseen(error: Exception, method: str) -> RpcFailure:
+    """Logs the error, once; the caller learns an id to look for, nothing about our insides."""
     error_id = new_id("err")
     log.error("rpc failed", method=method, error_id=error_id, exc_info=error)
     return RpcFailure(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Annotated, Self, TypeAlias, TypeVar, get_args
 
-from pydantic import SecretBytes, SecretStr, ValidationError
+from pydantic import Field, SecretBytes, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 ENV_PREFIX = "CODEX_LB_"
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")  # left by Docker and by Podman
 VALUE_CHARS_MAX = 80  # enough to recognise a wrong value, too short to fill a screen
+
+
+Network: TypeAlias = IPv4Network | IPv6Network
+Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode]
 
 
 class ConfigurationError(Exception):
@@ -33,6 +38,28 @@ class ServiceSettings(BaseSettings):
     )
 
 
+class BehindProxies(ServiceSettings):
+    """Whose word a service takes for who calls; part of the settings of every service that asks."""
+
+    firewall_trust_proxy_headers: bool = Field(
+        False, description="Believe X-Forwarded-For and its kin from the trusted proxies."
+    )
+    firewall_trusted_proxy_cidrs: Networks = Field(
+        (IPv4Network("127.0.0.1/32"), IPv6Network("::1/128")), description="Proxies that are believed."
+    )
+
+    @field_validator("firewall_trusted_proxy_cidrs", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        return split(value)
+
+    @model_validator(mode="after")
+    def _trust_has_somebody(self) -> Self:
+        if self.firewall_trust_proxy_headers and not self.firewall_trusted_proxy_cidrs:
+            raise ValueError("CODEX_LB_FIREWALL_TRUST_PROXY_HEADERS needs CODEX_LB_FIREWALL_TRUSTED_PROXY_CIDRS")
+        return self
+
+
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
@@ -45,6 +72,11 @@ def load(settings_class: type[Settings]) -> Settings:
     except SettingsError as error:
         problems = [_unreadable(settings_class, error)]
     raise ConfigurationError("The settings cannot be used:\n" + "\n".join(f"  {line}" for line in problems))
+
+
+def split(value: object) -> object:
+    """A list as people write it in the environment, with commas; for validators."""
+    return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
 
 
 def default_data_dir(*, home: Path | None = None, root: Path = Path("/")) -> Path:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -39,6 +42,30 @@ def bind_tcp(host: str, port: int, *, reuse_port: bool = False) -> socket.socket
     return bound
 
 
+def bind_unix(path: Path) -> socket.socket:
+    """A bound socket, not listening yet, that only our own user can connect to. Raises PortTakenError."""
+    clear_unix_path(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with files_for_our_user_only():
+            bound.bind(str(path))
+    except OSError as error:
+        bound.close()
+        raise PortTakenError(f"Cannot listen on {path}: {error.strerror or error}.") from error
+    bound.setblocking(False)
+    return bound
+
+
+@contextmanager
+def files_for_our_user_only() -> Iterator[None]:
+    """Sockets made inside get mode 0600 at birth; a chmod afterwards would leave a moment for others."""
+    previous = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(previous)
+
+
 def clear_unix_path(path: Path) -> None:
     """Makes way for a new unix socket: removes what a dead process left.
 
@@ -55,6 +82,17 @@ def clear_unix_path(path: Path) -> None:
         if probe.connect_ex(str(path)) == 0:
             raise PortTakenError(f"Cannot listen on {path}: another codex-lb is running. Stop it first.")
     path.unlink(missing_ok=True)
+
+
+def url_of(host: str, port: int) -> str:
+    """An address that works in a browser on this machine."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        return f"http://127.0.0.1:{port}"
+    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
