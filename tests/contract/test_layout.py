@@ -15,6 +15,7 @@ FACES = (
     "usage_worker/tickets.py",
     "usage_worker/app.py",
     "control/assembly/",
+    "control/web/",
     "allinone/admin/",
     "allinone/check.py",
     "kit/rpc_",

@@ -13,33 +13,11 @@ import codex_lb.api.admin.v1 as admin_api
 from codex_lb.api.admin.v1 import account_service_pb2, options_pb2
 from codex_lb.api.control.v1 import policy_pb2
 from codex_lb.api.errors.v1 import reasons_pb2
-from codex_lb.control.admin.accounts import AccountRpc
-from codex_lb.control.admin.affinities import AffinityRpc
-from codex_lb.control.admin.alerts import AlertRpc
-from codex_lb.control.admin.api_keys import ApiKeyRpc
-from codex_lb.control.admin.decisions import DecisionRpc
-from codex_lb.control.admin.keys import KeyRpc
-from codex_lb.control.admin.oauth import OAuthRpc
+from codex_lb.control.admin.faces import SERVICES
 from codex_lb.control.admin.permissions import MissingRuleError, Rule, require, rule_of, rules_of
-from codex_lb.control.admin.reports import ReportRpc
-from codex_lb.control.admin.request_log import RequestLogRpc
-from codex_lb.control.admin.settings import SettingsRpc
-from codex_lb.control.admin.system import SystemRpc
 from codex_lb.kit.rpc_errors import RpcFailure
 
-FACES = {
-    "AccountService": AccountRpc,
-    "AffinityService": AffinityRpc,
-    "ApiKeyService": ApiKeyRpc,
-    "AlertService": AlertRpc,
-    "DecisionService": DecisionRpc,
-    "KeyService": KeyRpc,
-    "OAuthService": OAuthRpc,
-    "ReportService": ReportRpc,
-    "RequestLogService": RequestLogRpc,
-    "SettingsService": SettingsRpc,
-    "SystemService": SystemRpc,
-}
+FACES = {service.name: face for face, (service, _) in SERVICES.items()}
 
 
 def files() -> Iterator[FileDescriptor]:

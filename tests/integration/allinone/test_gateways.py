@@ -53,6 +53,16 @@ async def test_a_gateway_that_dies_is_started_anew_and_the_other_serves_meanwhil
     assert kept in gateways_of(system)
 
 
+async def test_the_admin_api_answers_at_every_gateway(system: System) -> None:
+    statuses = []
+    for _ in range(TURNS):
+        async with http_client(system.base_url) as client:
+            answer = await client.post("/api/codex_lb.api.admin.v1.SystemService/GetStatus", json={})
+            statuses.append((answer.status_code, len(answer.json()["gateways"])))
+
+    assert set(statuses) == {(200, 2)}
+
+
 async def test_all_gateways_end_with_their_control(system: System) -> None:
     gateways = gateways_of(system)
 

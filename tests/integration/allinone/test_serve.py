@@ -62,6 +62,7 @@ async def test_every_path_answers_in_the_dialect_of_its_part(system: System) -> 
     page, health = await get("/"), await get("/health/ready")
     openai, codex = await get("/v1/nothing"), await get("/backend-api/codex/nothing")
     usage, admin = await get("/api/codex/usage"), await get("/api/AccountService/ListAccounts")
+    status = await system.client.post("/api/codex_lb.api.admin.v1.SystemService/GetStatus", json={})
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "codex-lb is running" in page.text
@@ -71,13 +72,16 @@ async def test_every_path_answers_in_the_dialect_of_its_part(system: System) -> 
     assert {answer.json()["error"]["code"] for answer in (openai, codex)} == {"not_found"}
     assert "rate_limit" in usage.json()
     assert admin.json()["code"] == "unimplemented"
+    assert status.json()["database"] == "sqlite"
 
 
 async def test_everything_it_keeps_is_for_its_owner_only(system: System) -> None:
     modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in system.data_dir.iterdir()}
 
     assert stat.S_IMODE(system.data_dir.stat().st_mode) == 0o700
-    assert {modes[name] for name in ("control.sock", "store.db", "encryption.key", "codex-lb.lock")} == {0o600}
+    assert {modes[name] for name in ("control.sock", "web.sock", "store.db", "encryption.key", "codex-lb.lock")} == {
+        0o600
+    }
 
 
 async def test_the_banner_says_where_it_serves_and_what_to_do_next(system: System) -> None:
@@ -108,7 +112,7 @@ async def test_an_idle_one_ends_with_0_at_ctrl_c_and_leaves_no_socket(system: Sy
     code = await system.control.ended(within_s=DRAIN_WITHIN_S)
 
     assert code == 0
-    assert not (system.data_dir / "control.sock").exists()
+    assert list(system.data_dir.glob("*.sock")) == []
 
 
 async def test_a_second_ctrl_c_ends_it_at_once(system: System) -> None:

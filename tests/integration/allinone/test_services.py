@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.system import System, a_turn, start_services
+from tests.support.system import System, a_turn, http_client, start_services
 from tests.support.upstream import Upstream, hold
 
 
@@ -40,6 +40,22 @@ async def test_the_pool_is_run_from_afar_with_the_token_and_not_without(services
     assert ada.email in listed.out
     assert refused.code == 1
     assert refused.err == "codex-lb: the service token is missing or is not ours\n"
+
+
+async def test_the_pool_is_run_over_http_too_on_controls_own_port(services: System) -> None:
+    [ada] = await services.add("ada")
+    url = f"http://{services.environment['CODEX_LB_CONTROL_HTTP_LISTEN']}"
+    method = "/api/codex_lb.api.admin.v1.AccountService/ListAccounts"
+    token = {"authorization": f"Bearer {services.environment['CODEX_LB_SERVICE_TOKEN']}"}
+
+    async with http_client(url) as http:
+        listed = await http.post(method, json={}, headers=token)
+        page, lost = await http.get("/"), await http.get("/nowhere")
+    at_a_gateway = await services.client.post(method, json={}, headers=token)
+
+    assert [account["email"] for account in listed.json()["accounts"]] == [ada.email]
+    assert ("codex-lb is running" in page.text, lost.status_code) == (True, 404)
+    assert at_a_gateway.status_code == 404
 
 
 async def test_beside_its_data_folder_control_is_found_without_a_token(services: System) -> None:

@@ -15,6 +15,7 @@ from codex_lb.allinone.failures import CommandError
 
 LOCK_FILE = "codex-lb.lock"
 SOCKET_FILE = "control.sock"
+WEB_SOCKET_FILE = "web.sock"  # control's HTTP, for the edges in front of it
 # What the kernel takes as the path of a unix socket, less the zero at its end.
 SOCKET_PATH_BYTES_MAX = (104 if sys.platform == "darwin" else 108) - 1
 SHORT_FOLDER = Path("/tmp")  # noqa: S108 - below it a folder of our own is made, and refused if it is not ours
@@ -75,31 +76,33 @@ def owner_of(data_dir: Path) -> str:
     return ""
 
 
-def socket_path(data_dir: Path, *, short_folder: Path = SHORT_FOLDER) -> Path:
+def socket_path(data_dir: Path, file: str = SOCKET_FILE, *, short_folder: Path = SHORT_FOLDER) -> Path:
     """Where control's socket of this folder is: inside, or in a short place where the path would be too long.
 
     A function of the folder alone, so that `codex-lb admin` looks where control listens.
     """
-    inside = data_dir.absolute() / SOCKET_FILE
+    inside = data_dir.absolute() / file
     if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES_MAX:
         return inside
     digest = hashlib.sha256(os.fsencode(data_dir.absolute())).hexdigest()[:16]
-    return short_folder / f"codex-lb-{os.geteuid()}" / f"{digest}.sock"
+    return short_folder / f"codex-lb-{os.geteuid()}" / f"{digest}-{file}"
 
 
 @contextmanager
 def open_socket_folder(data_dir: Path) -> Iterator[None]:
-    """Inside, control can listen at `socket_path(data_dir)`; afterwards no socket is left behind.
+    """Inside, control can listen at `socket_path(data_dir, …)`; afterwards no socket is left behind.
 
     Raises DataDirError when the folder for long paths is not ours alone.
     """
-    path = socket_path(data_dir)
-    if path.parent != data_dir.absolute():
-        make_private(path.parent)
+    paths = [socket_path(data_dir, file) for file in (SOCKET_FILE, WEB_SOCKET_FILE)]
+    for path in paths:
+        if path.parent != data_dir.absolute():
+            make_private(path.parent)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 def make_private(folder: Path) -> None:

@@ -11,13 +11,14 @@ from typing import Protocol
 
 import anyio
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from codex_lb.allinone.banner import Serving
+from codex_lb.allinone.data_dir import WEB_SOCKET_FILE, socket_path
 from codex_lb.allinone.edge import Edge, Part
-from codex_lb.allinone.placeholders import Glance, no_admin_api, placeholder_page
+from codex_lb.allinone.to_control import open_way_to_control
 from codex_lb.gateway.app import Gateway, open_gateway
 from codex_lb.gateway.settings import GatewaySettings
-from codex_lb.gateway.upstream.headers import VERSION
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import OK, Health, health_routes
 from codex_lb.kit.http_server import HttpServer
@@ -57,11 +58,18 @@ class EdgeService:
         """Serves until told to stop, then lets running turns finish."""
         drain_s = self._settings.shutdown_drain_timeout_seconds
         host, port = self._bound.getsockname()[:2]
-        async with open_gateway(self._settings, self._clock) as gateway:
+        async with (
+            open_gateway(self._settings, self._clock) as gateway,
+            open_way_to_control(socket_path(self._data_dir, WEB_SOCKET_FILE)) as to_control,
+        ):
             gateway.health.started()
             self._health.add("gateway", partial(trouble_of, gateway.health))
             server = HttpServer(
-                edge_of(gateway, self._health), self._bound, name=self.name, drain_s=drain_s, websockets=True
+                edge_of(gateway, to_control, self._health),
+                self._bound,
+                name=self.name,
+                drain_s=drain_s,
+                websockets=True,
             )
 
             def serving() -> None:
@@ -103,26 +111,14 @@ async def _cancel_on(stop: Stop, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-def edge_of(gateway: Gateway, health: Health) -> Edge:
-    """The path table with everybody in place."""
+def edge_of(gateway: Gateway, to_control: ASGIApp, health: Health) -> Edge:
+    """The path table with everybody in place. Control has the pages too."""
     return Edge({
         Part.GATEWAY: gateway.app,
-        Part.CONTROL: no_admin_api,
+        Part.CONTROL: to_control,
         Part.HEALTH: Starlette(routes=health_routes(health)),
-        Part.UI: placeholder_page(partial(glance_at, gateway)),
+        Part.UI: to_control,
     })  # fmt: skip
-
-
-def glance_at(gateway: Gateway) -> Glance:
-    """What the page shows of the pool, from memory."""
-    policy = gateway.policies.policy
-    return Glance(
-        version=VERSION,
-        accounts=policy.accounts,
-        ready_accounts=policy.ready_accounts,
-        models=tuple(model.slug for model in policy.models),
-        turns_running=gateway.turns.running,
-    )
 
 
 def trouble_of(health: Health) -> str | None:

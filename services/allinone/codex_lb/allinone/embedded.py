@@ -9,12 +9,13 @@ from socket import socket
 
 from codex_lb.allinone.banner import Serving, Voice
 from codex_lb.allinone.beside import Announcement, Gateways
-from codex_lb.allinone.data_dir import claimed, open_socket_folder, socket_path
+from codex_lb.allinone.data_dir import WEB_SOCKET_FILE, claimed, open_socket_folder, socket_path
 from codex_lb.allinone.edge_service import EdgeService
 from codex_lb.allinone.settings import AllInOneSettings
 from codex_lb.control.app import ControlService
 from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.settings import ControlSettings
+from codex_lb.control.web.door import Door
 from codex_lb.gateway.settings import GatewaySettings
 from codex_lb.kit.clock import SystemClock
 from codex_lb.kit.health import Health
@@ -22,6 +23,7 @@ from codex_lb.kit.http_server import HttpServer, bind_tcp
 from codex_lb.kit.metrics import MetricsRegistry, metrics_app
 from codex_lb.kit.service import Service, Stop, run_all
 from codex_lb.kit.settings import load
+from codex_lb.kit.sockets import bind_unix
 from codex_lb.usage_worker.app import WorkerService
 from codex_lb.usage_worker.settings import WorkerSettings
 
@@ -38,7 +40,7 @@ async def serve(settings: AllInOneSettings, stop: Stop, voice: Voice) -> None:
     of_control = load(ControlSettings).model_copy(update={"data_dir": data_dir})
     of_gateway = load(GatewaySettings).model_copy(update={"data_dir": data_dir, "control_target": target})
     of_worker = load(WorkerSettings).model_copy(update={"control_target": target})
-    clock, health, metrics = SystemClock(), Health(), MetricsRegistry()
+    clock, health, metrics, door = SystemClock(), Health(), MetricsRegistry(), Door()
     with ExitStack() as stack:
         # Before anything is written: most often it fails here.
         bound = [stack.enter_context(closing(one)) for one in bound_sockets(settings)]
@@ -52,7 +54,9 @@ async def serve(settings: AllInOneSettings, stop: Stop, voice: Voice) -> None:
                 timing=Timing(reannounce_grace_s=0.0),  # its gateways start with it and hold nothing
                 health=health,
                 metrics=metrics,
+                door=door,
             ),
+            HttpServer(door, bind_unix(socket_path(data_dir, WEB_SOCKET_FILE)), name="control-http"),
             WorkerService(of_worker, clock, health=health),
             gateway_service(of_gateway, bound, health, voice, data_dir),
         ]

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import anyio
 import structlog
 from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from codex_lb.control.assembly.admin_side import AdminSide, open_admin_side
 from codex_lb.control.assembly.gateway_side import GatewaySide, make_gateway_side
 from codex_lb.control.assembly.state import State, open_state
 from codex_lb.control.assembly.timing import ORDINARY, Timing
 from codex_lb.control.assembly.watch import DatabaseWatch, keep_time, measure
+from codex_lb.control.assembly.web_side import make_web
 from codex_lb.control.assembly.worker_side import WorkerSide, make_worker_side
 from codex_lb.control.errors import MigrationError
 from codex_lb.control.settings import ControlSettings
@@ -22,6 +25,7 @@ from codex_lb.control.store.migrate import migrate, needs_migration
 from codex_lb.control.usecases.follow_others import FollowOthers
 from codex_lb.control.usecases.lease_ports import Leases
 from codex_lb.control.usecases.ports import Store
+from codex_lb.control.web.door import Door
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import Health, health_routes
 from codex_lb.kit.http_server import HttpServer
@@ -41,6 +45,7 @@ class Control:
     store: Store
     leases: Leases
     watch: DatabaseWatch
+    web: ASGIApp
 
 
 @asynccontextmanager
@@ -67,7 +72,7 @@ async def open_control(
                     measure(metrics, state, gateway_side.settle, clock)
                 async with (
                     open_rpc_server(
-                        [*gateway_side.faces, *worker_side.faces, *admin_side.faces],
+                        [*gateway_side.faces, *worker_side.faces, *(face.register for face in admin_side.faces)],
                         listen,
                         tls=tls_of(settings),
                         service_token=settings.service_token.get_secret_value() if settings.service_token else None,
@@ -78,7 +83,8 @@ async def open_control(
                     log.info(
                         "control serves", targets=server.targets, term=state.term, accounts=len(state.pool.members())
                     )
-                    yield Control(server.targets, state.term, state.store, state.leases, watch)
+                    web = make_web(state, admin_side, settings, clock)
+                    yield Control(server.targets, state.term, state.store, state.leases, watch, web)
 
 
 @asynccontextmanager
@@ -124,7 +130,9 @@ def make_following(state: State, worker_side: WorkerSide, admin_side: AdminSide)
 
 
 class ControlService:
-    """Control as a service of a process; `health` and `metrics` are the process's."""
+    """Control as a service of a process; `health`, `metrics` and `door`, which its web face stands behind, are the
+    process's.
+    """
 
     name = "control"
 
@@ -137,6 +145,7 @@ class ControlService:
         timing: Timing = ORDINARY,
         health: Health | None = None,
         metrics: MetricsRegistry | None = None,
+        door: Door | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -144,6 +153,7 @@ class ControlService:
         self._timing = timing
         self._health = health
         self._metrics = metrics
+        self._door = door or Door()
 
     async def run(self, stop: Stop, ready: Callable[[], None], /) -> None:
         """Serves until `stop` is set, then ends its streams and commits what it was handed."""
@@ -156,22 +166,23 @@ class ControlService:
         ) as control:
             if self._health is not None:
                 self._health.add("database", control.watch.trouble)
+            self._door.open(control.web)
             ready()
             await stop.wait()
+            self._door.close()
             if self._health is not None:
                 self._health.draining()
 
 
 def services_of(settings: ControlSettings, clock: Clock, health: Health) -> list[Service]:
-    """Control on its own: with the probes' port and, when enabled, the metrics'."""
-    metrics = MetricsRegistry()
-    services: list[Service] = [
-        HttpServer(Starlette(routes=health_routes(health)), settings.http_address, name="control-http")
-    ]
+    """Control on its own: with the port of probes and people and, when enabled, the metrics'."""
+    metrics, door = MetricsRegistry(), Door()
+    app = Starlette(routes=[*health_routes(health), Mount("/", door)])
+    services: list[Service] = [HttpServer(app, settings.http_address, name="control-http")]
     if settings.metrics_enabled:
         address = (settings.metrics_host, settings.metrics_port)
         services.append(HttpServer(metrics_app(metrics), address, name="control-metrics"))
-    return [*services, ControlService(settings, clock, health=health, metrics=metrics)]
+    return [*services, ControlService(settings, clock, health=health, metrics=metrics, door=door)]
 
 
 async def prepare_schema(settings: ControlSettings, clock: Clock) -> None:

@@ -48,7 +48,7 @@ def caller_of(
     by_name = host in LOCAL_HOSTS
     if not forwarding:
         return Caller(address, address, is_local=_is_loopback(address) and by_name)
-    if not trust_headers or not _is_in(address, trusted_proxies):
+    if not trust_headers or not is_in(address, trusted_proxies):
         return Caller(address, address, is_local=False)
     client = client_behind(forwarding, trusted_proxies)
     return Caller(address, client, is_local=_is_loopback(client) and by_name)
@@ -78,7 +78,7 @@ def _rightmost_untrusted(hops: Sequence[bytes], trusted_proxies: Sequence[Networ
     address: Address | None = None
     for hop in reversed(hops):
         address = read_address(hop.decode("latin-1"))
-        if address is None or not _is_in(address, trusted_proxies):
+        if address is None or not is_in(address, trusted_proxies):
             return address
     return address
 
@@ -117,5 +117,6 @@ def _is_loopback(address: Address | None) -> bool:
     return address is not None and address.is_loopback
 
 
-def _is_in(address: Address | None, networks: Sequence[Network]) -> bool:
+def is_in(address: Address | None, networks: Iterable[Network]) -> bool:
+    """Whether one of the networks holds the address."""
     return address is not None and any(address.version == n.version and address in n for n in networks)

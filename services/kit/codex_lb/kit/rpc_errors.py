@@ -47,6 +47,9 @@ STATUS_CODES: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     ErrorReason.ERROR_REASON_API_KEY_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     ErrorReason.ERROR_REASON_ALERT_TARGET_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     ErrorReason.ERROR_REASON_COORDINATION_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    ErrorReason.ERROR_REASON_SIGN_IN_REQUIRED: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorReason.ERROR_REASON_FOREIGN_ORIGIN: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorReason.ERROR_REASON_TOO_MANY_ATTEMPTS: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 

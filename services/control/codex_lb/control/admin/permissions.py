@@ -18,10 +18,17 @@ from codex_lb.kit.rpc_errors import RpcFailure
 Permission: TypeAlias = options_pb2.Permission.ValueType
 AuditClass: TypeAlias = options_pb2.AuditClass.ValueType
 
-# The server lets nobody in but the owner of the unix socket and holders of the service token: both may do everything.
+# gRPC lets nobody in but the owner of the unix socket and holders of the service token: both may do everything.
 ALL_PERMISSIONS: frozenset[Permission] = frozenset(
     {options_pb2.PERMISSION_READ, options_pb2.PERMISSION_OPERATE, options_pb2.PERMISSION_ADMIN}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCaller:
+    """Whoever calls a method over HTTP; stands where gRPC's context does."""
+
+    permissions: frozenset[Permission]
 
 
 class MissingRuleError(Exception):
@@ -74,9 +81,9 @@ def ruled(service: ServiceDescriptor) -> Callable[[Method[Face, Request, Respons
     return guard
 
 
-def permissions_of(context: Context) -> frozenset[Permission]:  # noqa: ARG001 - tokens with scopes will be read from it
+def permissions_of(context: Context | HttpCaller) -> frozenset[Permission]:
     """What a caller may do."""
-    return ALL_PERMISSIONS
+    return context.permissions if isinstance(context, HttpCaller) else ALL_PERMISSIONS
 
 
 def require(rule: Rule, granted: frozenset[Permission]) -> None:

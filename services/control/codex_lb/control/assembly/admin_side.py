@@ -10,22 +10,12 @@ from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
-from codex_lb.api.admin.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
-from codex_lb.api.admin.v1.affinity_service_pb2_grpc import add_AffinityServiceServicer_to_server
-from codex_lb.api.admin.v1.alert_service_pb2_grpc import add_AlertServiceServicer_to_server
-from codex_lb.api.admin.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
-from codex_lb.api.admin.v1.decision_service_pb2_grpc import add_DecisionServiceServicer_to_server
-from codex_lb.api.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
-from codex_lb.api.admin.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
-from codex_lb.api.admin.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
-from codex_lb.api.admin.v1.request_log_service_pb2_grpc import add_RequestLogServiceServicer_to_server
-from codex_lb.api.admin.v1.settings_service_pb2_grpc import add_SettingsServiceServicer_to_server
-from codex_lb.api.admin.v1.system_service_pb2_grpc import add_SystemServiceServicer_to_server
 from codex_lb.control.admin.accounts import AccountRpc
 from codex_lb.control.admin.affinities import AffinityRpc
 from codex_lb.control.admin.alerts import AlertRpc
 from codex_lb.control.admin.api_keys import ApiKeyRpc
 from codex_lb.control.admin.decisions import DecisionRpc
+from codex_lb.control.admin.faces import Face, faces_of
 from codex_lb.control.admin.keys import KeyRpc
 from codex_lb.control.admin.oauth import OAuthRpc
 from codex_lb.control.admin.reports import ReportRpc
@@ -68,14 +58,13 @@ from codex_lb.control.usecases.view_reports import ViewReports
 from codex_lb.control.vault.key_ring import KeyRing
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.ids import new_id
-from codex_lb.kit.rpc_server import Register
 
 
 @dataclass(frozen=True, slots=True)
 class AdminSide:
     """The faces of the admin API, and what goes on behind it all the time."""
 
-    faces: Sequence[Register]
+    faces: Sequence[Face]
     flow_keeper: FlowKeeper
     rotate_keys: RotateKeys
     drop_old_turns: DropOldTurns
@@ -102,19 +91,19 @@ async def open_admin_side(
     keys = KeyRing(settings.key_file, state.vault)
     rotate = RotateKeys(state.pool, state.store, state.vault, keys, clock, retired_after_s=timing.key_retired_after_s)
     async with open_sign_in(state, import_, settings, clock) as (oauth, flow_keeper):
-        faces: Sequence[Register] = (
-            partial(add_AccountServiceServicer_to_server, accounts),
-            partial(add_SystemServiceServicer_to_server, system),
-            partial(add_OAuthServiceServicer_to_server, oauth),
-            partial(add_ApiKeyServiceServicer_to_server, make_api_keys(state, keep_api_keys, clock)),
-            partial(add_KeyServiceServicer_to_server, KeyRpc(rotate)),
-            partial(add_SettingsServiceServicer_to_server, SettingsRpc(state.book, state.store)),
-            partial(add_AffinityServiceServicer_to_server, AffinityRpc(affinities)),
-            partial(add_RequestLogServiceServicer_to_server, RequestLogRpc(ViewLog(state.store))),
-            partial(add_AlertServiceServicer_to_server, AlertRpc(targets, ViewAlerts(state.store))),
-            partial(add_ReportServiceServicer_to_server, ReportRpc(ViewReports(state.store, clock))),
-            partial(add_DecisionServiceServicer_to_server, make_decisions(state, clock)),
-        )
+        faces = faces_of([
+            accounts,
+            system,
+            oauth,
+            make_api_keys(state, keep_api_keys, clock),
+            KeyRpc(rotate),
+            SettingsRpc(state.book, state.store),
+            AffinityRpc(affinities),
+            RequestLogRpc(ViewLog(state.store)),
+            AlertRpc(targets, ViewAlerts(state.store)),
+            ReportRpc(ViewReports(state.store, clock)),
+            make_decisions(state, clock),
+        ])  # fmt: skip
         retention = make_retention(state, settings, clock)
         key_use = TellKeyUse(state.key_book, state.limits, clock)
         watch = WatchAlerts(state.pool, state.store, targets, clock, key_use=key_use)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from datetime import datetime
 
 from codex_lb.gateway.errors import ForbiddenAddressError, MissingKeyError, UnauthenticatedError, WrongKeyError
 from codex_lb.gateway.leasing.policy import NO_KEY, KeyPolicy, Policy
-from codex_lb.kit.client_ip import Address, Caller, Network
+from codex_lb.kit.client_ip import Caller, is_in
 
 REMOTE_REFUSED = (
     "Proxy authentication must be configured before remote access is allowed. On the machine that runs codex-lb, make a"
@@ -49,8 +48,3 @@ def check_address(policy: Policy, caller: Caller) -> None:
     allowed = policy.allowed_client_networks
     if allowed and not is_in(caller.client, allowed):
         raise ForbiddenAddressError("Access denied for client IP")
-
-
-def is_in(address: Address | None, networks: Iterable[Network]) -> bool:
-    """Whether one of the networks holds the address."""
-    return address is not None and any(address.version == n.version and address in n for n in networks)

@@ -84,6 +84,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No alert target has that name. Example: somebody deleted it meanwhile."""
     ERROR_REASON_COORDINATION_UNAVAILABLE: _ErrorReason.ValueType  # 29
     """Who holds which slot cannot be told at the moment. Example: Redis is restarting, or came back without its memory."""
+    ERROR_REASON_SIGN_IN_REQUIRED: _ErrorReason.ValueType  # 30
+    """Only somebody who is signed in may do that. Example: a browser on another machine, without a sign-in link."""
+    ERROR_REASON_FOREIGN_ORIGIN: _ErrorReason.ValueType  # 31
+    """The call may come from a page of another site. Example: no x-codex-lb-csrf header, or another Origin."""
+    ERROR_REASON_TOO_MANY_ATTEMPTS: _ErrorReason.ValueType  # 32
+    """Too many wrong secrets came from that address. Example: the eleventh guess of a service token within a minute."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names what happened; the gRPC status says how a caller should react."""
@@ -148,4 +154,10 @@ ERROR_REASON_ALERT_TARGET_NOT_FOUND: ErrorReason.ValueType  # 28
 """No alert target has that name. Example: somebody deleted it meanwhile."""
 ERROR_REASON_COORDINATION_UNAVAILABLE: ErrorReason.ValueType  # 29
 """Who holds which slot cannot be told at the moment. Example: Redis is restarting, or came back without its memory."""
+ERROR_REASON_SIGN_IN_REQUIRED: ErrorReason.ValueType  # 30
+"""Only somebody who is signed in may do that. Example: a browser on another machine, without a sign-in link."""
+ERROR_REASON_FOREIGN_ORIGIN: ErrorReason.ValueType  # 31
+"""The call may come from a page of another site. Example: no x-codex-lb-csrf header, or another Origin."""
+ERROR_REASON_TOO_MANY_ATTEMPTS: ErrorReason.ValueType  # 32
+"""Too many wrong secrets came from that address. Example: the eleventh guess of a service token within a minute."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,4 +1,4 @@
-"""The page that stands where the UI will be."""
+"""The pages: what they say, and that nothing from elsewhere becomes part of them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,34 @@ from html import escape
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
-from codex_lb.allinone.placeholders import Glance, no_admin_api, placeholder_page, render
+from codex_lb.control.usecases.glance import Glance
+from codex_lb.control.web.pages import Pages, nothing_here, render, steps_of
 
 EMPTY = Glance("1.2.3", accounts=0, ready_accounts=0, models=(), turns_running=0)
 BUSY = Glance("1.2.3", accounts=3, ready_accounts=2, models=("gpt-x", "gpt-y"), turns_running=7)
 
 
 def client(glance: Glance = EMPTY) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(placeholder_page(lambda: glance))
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:2455")
+    app = Starlette(
+        routes=[Route("/", Pages(lambda: glance).first_steps)],
+        exception_handlers={404: nothing_here, 405: nothing_here},
+    )
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:2455")
+
+
+def html_of(glance: Glance) -> str:
+    return render("first_steps.html", steps_of(glance, origin="http://lb:1"), nonce="n")
+
+
+def text_of(glance: Glance) -> str:
+    return re.sub("<[^>]+>", "", html_of(glance))
 
 
 def test_the_page_says_how_to_import_and_how_to_set_up_clients() -> None:
-    html = re.sub("<[^>]+>", "", render(EMPTY, origin="http://lb:1", nonce="n"))
+    html = text_of(EMPTY)
 
     assert "codex-lb admin accounts import ~/.codex/auth.json" in html
     assert 'base_url = "http://lb:1/backend-api/codex"' in html
@@ -29,7 +43,7 @@ def test_the_page_says_how_to_import_and_how_to_set_up_clients() -> None:
 
 
 def test_the_page_shows_the_pool_and_names_a_model_that_it_offers() -> None:
-    html = re.sub("<[^>]+>", "", render(BUSY, origin="http://lb:1", nonce="n"))
+    html = text_of(BUSY)
 
     assert "2 of 3" in html
     assert 'model = "gpt-x"' in html
@@ -38,7 +52,7 @@ def test_the_page_shows_the_pool_and_names_a_model_that_it_offers() -> None:
 
 @pytest.mark.parametrize("model", ["<script>alert(1)</script>", '"><img src=x>', "$origin"])
 def test_nothing_that_upstream_names_becomes_part_of_the_page(model: str) -> None:
-    html = render(Glance("1", 1, 1, (model,), 0), origin="http://lb:1", nonce="n")
+    html = html_of(Glance("1", 1, 1, (model,), 0))
 
     assert f'model = "{escape(model)}"\n' in html
 
@@ -76,12 +90,3 @@ async def test_a_browser_that_is_lost_gets_a_page() -> None:
 
     assert answer.status_code == 404
     assert "There is nothing here" in answer.text
-
-
-async def test_the_admin_api_over_http_is_refused_as_connect_writes_it() -> None:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(no_admin_api), base_url="http://lb") as http:
-        answer = await http.post("/api/AccountService/ListAccounts", json={})
-
-    assert answer.status_code == 404
-    assert answer.json()["code"] == "unimplemented"
-    assert "codex-lb admin" in answer.json()["message"]

@@ -1,0 +1,124 @@
+"""Looks at who comes in over HTTP: tells visitors apart, slows guessing down, and refuses what another site's page sent.
+
+A browser carries what it is let in by to every request, whichever page caused it: a cookie, or simply running on this
+machine. So whatever changes something must also carry a header that no other site can make a browser send.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from codex_lb.api.errors.v1 import reasons_pb2
+from codex_lb.control.settings import ControlSettings
+from codex_lb.control.web.origin import is_own_origin
+from codex_lb.control.web.visitors import Automation, Local, Stranger, Visitor
+from codex_lb.kit.client_ip import Address, Caller, caller_of, is_in
+from codex_lb.kit.clock import Clock
+from codex_lb.kit.failed_attempts import FailedAttempts
+from codex_lb.kit.rpc_errors import RpcFailure
+
+PEER = b"x-codex-lb-peer"  # what an edge of ours, which comes by the unix socket, says of the visitor's connection
+CSRF = "x-codex-lb-csrf"
+CSRF_WITHOUT_SESSION = "1"  # that another site cannot send the header is all that is needed of it
+ATTEMPTS_MAX = 10  # wrong secrets of one address in a minute
+LOOPBACK = "127.0.0.1"
+
+
+class Doorman:
+    """Asked by everything that HTTP serves."""
+
+    def __init__(self, settings: ControlSettings, clock: Clock) -> None:
+        token = settings.service_token.get_secret_value() if settings.service_token else ""
+        self._service_token = token.encode()
+        self._settings = settings
+        self._clock = clock
+        self._failed = FailedAttempts(attempts_max=ATTEMPTS_MAX)
+
+    async def visitor(self, request: Request) -> Visitor:
+        """Who it is. Raises RpcFailure for a service token that is wrong, or the eleventh within a minute."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":  # other schemes are a proxy's in front of us
+            self._check_token(request.scope, token.strip())
+            return Automation()
+        return Local() if self._is_local(request.scope) else Stranger()
+
+    def check_page(self, request: Request, visitor: Visitor) -> None:
+        """Raises RpcFailure when it may have been another site's page that made a browser send this."""
+        if isinstance(visitor, Automation):
+            return  # no browser carries a token by itself
+        origin = request.headers.get("origin")
+        if origin is not None and not is_own_origin(origin, self._hosts(request)):
+            raise foreign(
+                f"The call comes from a page of {origin[:200]}, not from one of this address. Behind a proxy, pass on"
+                " the Host header as the browser sent it."
+            )
+        if request.headers.get(CSRF, "") != CSRF_WITHOUT_SESSION:
+            raise foreign(f"The header {CSRF} is missing. Send {CSRF}: {CSRF_WITHOUT_SESSION}")
+
+    def address_of(self, scope: Scope) -> Address | None:
+        """Where a visitor comes from, as far as it can be known."""
+        caller, _ = self._caller(scope)
+        return caller.client or caller.peer
+
+    def _check_token(self, scope: Scope, token: str) -> None:
+        address, now_s = self.address_of(scope), self._clock.monotonic()
+        wait_s = self._failed.wait_s(address, now_s=now_s)
+        if wait_s > 0:
+            raise too_many(wait_s)
+        if not (self._service_token and hmac.compare_digest(token.encode(), self._service_token)):
+            self._failed.failed(address, now_s=now_s)
+            raise RpcFailure(
+                reasons_pb2.ERROR_REASON_SERVICE_TOKEN_INVALID, "The service token is missing or is not ours."
+            )
+
+    def _is_local(self, scope: Scope) -> bool:
+        caller, http_version = self._caller(scope)
+        # A proxy that adds no headers looks like a program of this machine. Most of those ask in HTTP/1.0.
+        return caller.is_local and http_version != "1.0"
+
+    def _caller(self, scope: Scope) -> tuple[Caller, str]:
+        peer, http_version = peer_of(scope)
+        caller = caller_of(
+            peer,
+            scope["headers"],
+            trust_headers=self._settings.firewall_trust_proxy_headers,
+            trusted_proxies=self._settings.firewall_trusted_proxy_cidrs,
+        )
+        return caller, http_version
+
+    def _hosts(self, request: Request) -> list[str]:
+        """Under which names the visitor's browser may know us."""
+        headers: Mapping[str, str] = request.headers
+        caller, _ = self._caller(request.scope)
+        is_behind = self._settings.firewall_trust_proxy_headers and is_in(
+            caller.peer, self._settings.firewall_trusted_proxy_cidrs
+        )
+        return [headers.get("host", ""), headers.get("x-forwarded-host", "") if is_behind else ""]
+
+
+def peer_of(scope: Scope) -> tuple[str, str]:
+    """The other end of the visitor's connection, and the HTTP version it speaks."""
+    client = scope.get("client")
+    if client is not None:
+        return client[0], scope["http_version"]
+    # A unix socket, which only our own user can reach: an edge of ours says for whom it asks.
+    told = next((value for name, value in scope["headers"] if name == PEER), b"").decode("latin-1").split()
+    return (told[0], told[1]) if len(told) == 2 else (LOOPBACK, scope["http_version"])
+
+
+def foreign(message: str) -> RpcFailure:
+    """For what another site's page may have sent."""
+    return RpcFailure(reasons_pb2.ERROR_REASON_FOREIGN_ORIGIN, message)
+
+
+def too_many(wait_s: float) -> RpcFailure:
+    """For whoever keeps guessing."""
+    return RpcFailure(
+        reasons_pb2.ERROR_REASON_TOO_MANY_ATTEMPTS,
+        f"Too many wrong tries came from your address. Wait {wait_s:.0f} seconds.",
+        retry_after_s=wait_s,
+    )
