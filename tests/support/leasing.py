@@ -10,9 +10,11 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from random import Random
+
+from msgspec.structs import replace
 
 from codex_lb.control.coordination.budgets import MemoryBudgets
 from codex_lb.control.coordination.continuities import MemoryContinuities

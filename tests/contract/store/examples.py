@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from codex_lb.control.domain.account import Account, Identity
 from codex_lb.control.domain.evidence import Source, UsageSeen

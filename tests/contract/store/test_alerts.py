@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from codex_lb.control.domain.alert import (
     Alert,
@@ -87,9 +88,9 @@ async def test_what_was_over_long_ago_is_forgotten(store: Database) -> None:
 
 
 async def test_failures_are_counted_but_for_those_that_are_the_clients_own(store: Database) -> None:
-    lines = [replace(report(f"t{n}", outcome=outcome)) for n, outcome in enumerate(Outcome)]
-    own = replace(report("own", outcome=Outcome.REJECTED), fault=Fault("invalid", Blame.CLIENT, 400, ""))
-    old = replace(report("old", outcome=Outcome.BROKEN), started_at=NOON - timedelta(seconds=1))
+    lines = [structs.replace(report(f"t{n}", outcome=outcome)) for n, outcome in enumerate(Outcome)]
+    own = structs.replace(report("own", outcome=Outcome.REJECTED), fault=Fault("invalid", Blame.CLIENT, 400, ""))
+    old = structs.replace(report("old", outcome=Outcome.BROKEN), started_at=NOON - timedelta(seconds=1))
     async with store.begin(writing=True) as unit:
         await unit.turns.record([], [*lines, own, old])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from msgspec import structs
+
 from codex_lb.control.domain.api_key import ApiKey, UsageSection
 from codex_lb.control.domain.ids import AccountId, ApiKeyId
 from codex_lb.control.domain.limit import Limit, LimitUnit, LimitWindow
@@ -76,7 +78,8 @@ async def test_a_key_goes_with_its_limits_and_once(store: Database) -> None:
 async def test_when_a_key_was_last_used_follows_from_the_request_log(store: Database) -> None:
     last = NOON + timedelta(hours=2)
     reports = [
-        replace(report(f"turn_{n}"), api_key_id=FULL.api_key_id, started_at=NOON + timedelta(hours=n)) for n in (1, 2)
+        structs.replace(report(f"turn_{n}"), api_key_id=FULL.api_key_id, started_at=NOON + timedelta(hours=n))
+        for n in (1, 2)
     ]
     async with store.begin(writing=True) as unit:
         for key in (FULL, BARE):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import anyio
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from codex_lb.control.domain.ids import AccountId

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from codex_lb.control.domain.ids import ApiKeyId, LeaseId
 from codex_lb.control.domain.lease import Outcome, ReservedAmount, Settlement, Timings, Usage, Work

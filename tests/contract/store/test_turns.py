@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from codex_lb.control.domain.ids import TurnId
 from codex_lb.control.domain.lease import Anchor, AnchorKind, Decision, Outcome, Settlement

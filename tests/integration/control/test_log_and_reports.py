@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from codex_lb.api.admin.v1 import report_service_pb2 as reports_pb
 from codex_lb.api.admin.v1 import request_log_service_pb2 as log_pb

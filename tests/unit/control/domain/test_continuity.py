@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from codex_lb.control.domain.continuity import NOBODY, claim, foreign, orphans
 from codex_lb.control.domain.ids import AccountId

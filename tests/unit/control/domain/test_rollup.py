@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from codex_lb.control.domain.lease import Outcome, Timings, Usage
 from codex_lb.control.domain.rollup import Cell, Sums, cell_of, hour_of, rolled_up, sums_of

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from codex_lb.control.domain.account import AccountStatus, RoutingPolicy
 from codex_lb.control.domain.candidate import Candidate, lasting_objection, passing_objection

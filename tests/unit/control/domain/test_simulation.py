@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from random import Random
+
+from msgspec.structs import replace
 
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import NO_DECISION, PassedOver

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from codex_lb.control.domain.lease import Outcome, ReservedAmount, Settlement, Timings, Usage, Work
 from codex_lb.control.domain.limit import Amounts, Limit, LimitUnit, LimitWindow, fits

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases

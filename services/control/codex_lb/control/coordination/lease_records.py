@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import msgspec
+from msgspec.structs import replace
 
 from codex_lb.control.coordination.lease_counts import Held, LeaseCounts
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId

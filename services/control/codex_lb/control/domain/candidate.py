@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from codex_lb.control.domain.account import AccountStatus, RoutingPolicy
 from codex_lb.control.domain.ids import AccountId
@@ -24,8 +25,7 @@ KEY_BUSY = "key_busy"  # the turn's API key runs as many turns as it may, so nob
 PASSING = frozenset({NO_SLOT, PROBING})  # what ends when a turn does
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """An account as selection sees it."""
 
     account_id: AccountId

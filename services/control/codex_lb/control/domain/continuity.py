@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind, ContinuityClass, Wanted
@@ -42,8 +45,7 @@ class Affinity:
 KIND_OF_LETTER = {kind[0].encode(): kind for kind in AffinityKind}
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """What a turn asks of selection, and why."""
 
     preferred: AccountId | None

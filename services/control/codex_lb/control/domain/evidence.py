@@ -7,10 +7,12 @@ and shuffled evidence gives the same record, so nothing can be stuck in a state 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from codex_lb.control.domain.account import AccountStatus
 from codex_lb.control.domain.window import Window, WindowKind
@@ -63,8 +65,7 @@ class OperatorAction(StrEnum):
     RESUMED = "resumed"
 
 
-@dataclass(frozen=True, slots=True)
-class UsageSeen:
+class UsageSeen(Struct, frozen=True):
     """A window as upstream showed it. Never blocks by itself; may lift a block."""
 
     window: Window
@@ -72,8 +73,7 @@ class UsageSeen:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaSeen:
+class QuotaSeen(Struct, frozen=True):
     """A quota beside the main one, such as that of a particular model. Says nothing about the main windows."""
 
     limit_name: str
@@ -82,8 +82,7 @@ class QuotaSeen:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class CreditsSeen:
+class CreditsSeen(Struct, frozen=True):
     """What the account may spend beyond its plan."""
 
     has_credits: bool
@@ -92,8 +91,7 @@ class CreditsSeen:
     observed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """Upstream refused a turn for want of quota."""
 
     kind: RefusalKind
@@ -110,15 +108,13 @@ class Refused:
         return min(self.until, self.observed_at + DEADLINE_MAX)
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """Upstream answered a turn to its end."""
 
     observed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LoginRejected:
+class LoginRejected(Struct, frozen=True):
     """Upstream or the issuer rejected the login of a generation."""
 
     generation: int
@@ -127,8 +123,7 @@ class LoginRejected:
     is_final: bool = False  # the issuer would not renew it: no rotation, only a new sign-in lifts it
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """Upstream says the account is deactivated, suspended or deleted. A new login lifts it."""
 
     generation: int
@@ -136,15 +131,13 @@ class Closed:
     observed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Reactivated:
+class Reactivated(Struct, frozen=True):
     """An operator lifted what refusals before this moment imposed."""
 
     observed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Operated:
+class Operated(Struct, frozen=True):
     """An operator paused or resumed the account."""
 
     action: OperatorAction
@@ -154,8 +147,7 @@ class Operated:
 Evidence = UsageSeen | QuotaSeen | CreditsSeen | Refused | Served | LoginRejected | Closed | Reactivated | Operated
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """The newest evidence of each kind: all that the status follows from."""
 
     usage: Mapping[WindowKind, UsageSeen] = field(default_factory=dict)
@@ -201,8 +193,7 @@ def record_of(evidence: Iterable[Evidence]) -> Record:
     return record
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """Where an account stands at a moment."""
 
     status: AccountStatus

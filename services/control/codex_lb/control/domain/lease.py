@@ -1,11 +1,15 @@
-"""The lease: a fenced, time-bounded right to spend one turn on one account, and how it ends."""
+"""The lease: a fenced, time-bounded right to spend one turn on one account, and how it ends.
+
+What is made with every turn is a struct: it is made, compared and copied several times as fast as a frozen dataclass.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId, LeaseId, TurnId
@@ -43,16 +47,14 @@ class AnchorKind(StrEnum):
     COMPACTION = "compaction"
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(Struct, frozen=True):
     """Upstream state that only one account can read, by its SHA-256."""
 
     kind: AnchorKind
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Continuity:
+class Continuity(Struct, frozen=True):
     """What ties a turn to accounts, classified once by the gateway."""
 
     kind: ContinuityClass = ContinuityClass.FREE
@@ -61,8 +63,7 @@ class Continuity:
     is_full_context: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A lease somebody asks for."""
 
     turn_id: TurnId
@@ -79,8 +80,7 @@ class Wanted:
     wait_max_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class PassedOver:
+class PassedOver(Struct, frozen=True):
     """An account that was not chosen, and why."""
 
     account_id: AccountId
@@ -88,8 +88,7 @@ class PassedOver:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """How a lease came about, or why there is none."""
 
     strategy: str
@@ -105,8 +104,7 @@ class Decision:
 NO_DECISION = Decision("", "", 0, 0, (), {})
 
 
-@dataclass(frozen=True, slots=True)
-class ReservedAmount:
+class ReservedAmount(Struct, frozen=True):
     """A lease's share of one limit."""
 
     limit_id: str
@@ -114,8 +112,7 @@ class ReservedAmount:
     window_started_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """A granted lease, complete enough to be rebuilt from a gateway's announcement."""
 
     lease_id: LeaseId
@@ -155,8 +152,7 @@ class Blame(StrEnum):
     US = "us"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """A classified failure."""
 
     code: str
@@ -165,8 +161,7 @@ class Fault:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens as upstream counted them."""
 
     input_tokens: int
@@ -176,8 +171,7 @@ class Usage:
     total_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(Struct, frozen=True):
     """Seconds since the request was read; None where the point was not reached."""
 
     leased_s: float | None = None
@@ -187,8 +181,7 @@ class Timings:
     total_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True):
     """The end of a lease, with all that is to be recorded of it."""
 
     lease: Lease
@@ -213,8 +206,7 @@ class Settlement:
         return self.fault is not None and self.fault.blame in (Blame.ACCOUNT, Blame.MODEL, Blame.UPSTREAM)
 
 
-@dataclass(frozen=True, slots=True)
-class TurnReport:
+class TurnReport(Struct, frozen=True):
     """One line of the request log."""
 
     turn_id: TurnId

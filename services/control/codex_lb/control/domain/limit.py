@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
+from msgspec import Struct
+
 LIMITS_MAX = 32  # of one key; every unit in every window, and some models
 AMOUNT_MAX = 2**53  # what JSON carries exactly
 
@@ -78,8 +80,7 @@ class Limit:
         return window if self.reset_at is None else max(window, self.reset_at)
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
+class Amounts(Struct, frozen=True):
     """What a turn used, or may use, in every unit that can be limited."""
 
     requests: int = 0

@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
+from msgspec import Struct
 
 from codex_lb.control.domain.lease import Usage
 from codex_lb.control.errors import InvalidPricesError
@@ -40,8 +41,7 @@ class Unpriced(StrEnum):
     USAGE_ABSURD = "usage_absurd"
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """What a turn cost, and where that comes from."""
 
     micro_usd: int

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from operator import add, attrgetter, neg
+
+from msgspec import Struct
 
 from codex_lb.control.domain.lease import Outcome, TurnReport
 from codex_lb.control.domain.pricing import TURN_TOKENS_MAX
@@ -21,8 +22,7 @@ TIMED_S_MAX = 7 * 86_400.0  # longer than any turn; a clock that jumped must not
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """What is summed up together."""
 
     hour: int  # since 1970, of the turn's start
@@ -31,8 +31,7 @@ class Cell:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(Struct, frozen=True):
     """Of the turns of a cell, or of several."""
 
     turns: int = 0
@@ -60,7 +59,7 @@ class Sums:
         return self.input_tokens + self.output_tokens
 
 
-SUMS = tuple(field.name for field in fields(Sums))
+SUMS = Sums.__struct_fields__
 amounts_of: Callable[[Sums], tuple[int, ...]] = attrgetter(*SUMS)
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
+from msgspec import Struct
+
 from codex_lb.control.domain.candidate import (
     NOT_IN_SCOPE,
     NOT_OFFERED,
@@ -48,8 +50,7 @@ class Group:
     weights: WeightedBag[AccountId] = field(default_factory=WeightedBag)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where an open account stands."""
 
     rank: Rank

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias, assert_never
+
+from msgspec import Struct, field
 
 from codex_lb.control.domain.account import RoutingPolicy
 from codex_lb.control.domain.candidate import Candidate
@@ -26,8 +27,7 @@ Rank: TypeAlias = tuple[int, ...]
 SortKey: TypeAlias = tuple[float | str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """How to choose, as operators set it."""
 
     strategy: Strategy = Strategy.CAPACITY_WEIGHTED
@@ -40,8 +40,7 @@ def rules_of(settings: LiveSettings) -> Rules:
     return Rules(settings.routing_strategy, settings.prefer_earlier_reset, settings.single_account)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """Who may serve a turn, and who had better."""
 
     plans: frozenset[str] | None = None  # that offer the model; None: any
@@ -52,8 +51,7 @@ class Question:
     reason: str = ""  # why it is preferred, for the record
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The account chosen, if any, and how that came about."""
 
     account_id: AccountId | None

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from heapq import heappop, heappush
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from codex_lb.control.domain.account import Account, AccountStatus, capacity
 from codex_lb.control.domain.candidate import PASSING, Candidate
@@ -21,8 +24,7 @@ from codex_lb.control.domain.selection import Question, Rules
 from codex_lb.control.domain.window import Window, WindowKind
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedLease:
+class RecordedLease(Struct, frozen=True):
     """A lease that was granted, and how it came about."""
 
     account_id: AccountId

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from codex_lb.control.domain.ids import ApiKeyId
 from codex_lb.control.domain.lease import Outcome, ReservedAmount, Settlement, Usage, Wanted, Work
@@ -17,8 +19,7 @@ UNPRICED_MICRO_USD_PER_TOKEN = 125
 COUNTED = frozenset({Work.TURN, Work.COMPACTION, Work.IMAGE, Work.TRANSCRIPTION})  # the rest is small change of Codex
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Struct, frozen=True):
     """What a lease that has ended counts for. Where upstream did not say, what it had reserved counts, by limit."""
 
     api_key_id: ApiKeyId
@@ -35,8 +36,7 @@ class Spent:
         return self.guessed.get(limit.limit_id, 0) if self.amounts is None else self.amounts.of(limit.unit)
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """What of a lease's end decides whether it counts."""
 
     work: Work

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 DAY_S = 86_400.0
 WEEKLY_ONLY_FROM_S = 2 * DAY_S  # a "primary" window this long is the weekly one of a plan that has no 5 h window
@@ -19,8 +20,7 @@ class WindowKind(StrEnum):
     MONTHLY = "monthly"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """One accounting window as it was seen at a moment."""
 
     kind: WindowKind

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import structlog
+from msgspec import Struct
 
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId
@@ -211,8 +212,7 @@ class _Call:
             self.done.set()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     fact: Fact
     call: _Call
 

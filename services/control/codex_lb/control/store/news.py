@@ -8,8 +8,9 @@ because everything is kept until it is well after the newest refusal, the only t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from codex_lb.control.domain.evidence import (
     NEW_WINDOW_FROM,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 
 import anyio
+from msgspec.structs import replace
 
 from codex_lb.control.domain.candidate import KEY_BUSY, NO_SLOT
 from codex_lb.control.domain.continuity import Claim, foreign, is_hurt, orphans

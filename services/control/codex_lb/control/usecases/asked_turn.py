@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from codex_lb.control.domain.continuity import Claim, claim
 from codex_lb.control.domain.ids import AccountId, ReplicaId
 from codex_lb.control.domain.lease import Lease, Wanted
 from codex_lb.control.usecases.refusals import Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(Struct, frozen=True):
     """A lease with what the gateway needs to use it."""
 
     lease: Lease
@@ -26,8 +27,7 @@ class Granted:
     create_slots: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ties:
+class Ties(Struct, frozen=True):
     """What is known of the anchors and affinities that a turn names."""
 
     owners: Mapping[bytes, AccountId]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import structlog
+from msgspec.structs import replace
 
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId
