@@ -102,3 +102,14 @@ def test_text_is_coloured_on_a_terminal_only(stream: io.StringIO, coloured: bool
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="LOUD"):
         configure_logging("text", "loud")
+
+
+def test_a_line_of_text_has_its_parts_in_order_and_fields_that_cannot_be_misread() -> None:
+    stream = io.StringIO()
+    configure_logging("text", "info", stream=stream)
+
+    structlog.get_logger("codex_lb.tests").info("POST %s", "/v1", turn_id="turn_1", said="a b=c", left="", status=200)
+
+    head, fields = stream.getvalue().split(" [codex_lb.tests] ")
+    assert head.split("Z ", 1)[1] == "[info     ] POST /v1" + " " * 22
+    assert fields == "left='' said='a b=c' status=200 turn_id=turn_1\n"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Protocol
 
 from codex_lb.gateway.leasing.lease import Lease, LeaseEnd, Timings, TurnEnd, Wanted
@@ -48,20 +47,29 @@ class Holding:
             self._leases.begun(self.lease)
 
 
-@asynccontextmanager
-async def held(leases: Leases, wanted: Wanted, clock: Clock) -> AsyncIterator[Holding]:
+class held:  # noqa: N801 - read as `async with held(…)`; as a generator it costs three times as much
     """A lease for the time of the block. Raises what `Leases.acquire` raises.
 
     A block that is cancelled (the client hung up) settles as abandoned, one that fails as our own fault; settling waits
     for nothing, so a cancellation cannot interrupt it.
     """
-    lease = await leases.acquire(wanted)
-    holding = Holding(lease, LeaseEnd(Abandoned(), Timings(), clock.now(), calls=0), leases)
-    try:
-        yield holding
-    except Exception:
-        holding.end.outcome = Broken(Fault("internal_error", Blame.US, "The gateway failed"))
-        raise
-    finally:
-        holding.end.ended_at = clock.now()
-        leases.settle(lease, holding.end)
+
+    def __init__(self, leases: Leases, wanted: Wanted, clock: Clock) -> None:
+        self._leases = leases
+        self._wanted = wanted
+        self._clock = clock
+
+    async def __aenter__(self) -> Holding:
+        lease = await self._leases.acquire(self._wanted)
+        self._holding = Holding(lease, LeaseEnd(Abandoned(), Timings(), self._clock.now(), calls=0), self._leases)
+        self._lease = lease
+        return self._holding
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        end = self._holding.end
+        if isinstance(error, Exception):
+            end.outcome = Broken(Fault("internal_error", Blame.US, "The gateway failed"))
+        end.ended_at = self._clock.now()
+        self._leases.settle(self._lease, end)

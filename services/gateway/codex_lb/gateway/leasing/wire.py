@@ -242,16 +242,23 @@ def window(value: WindowSeen) -> pb.WindowEvidence:
 def timings(value: Timings) -> pb.Timings:
     """Spans since the request was read."""
     message = pb.Timings()
-    for name, seconds in (
-        ("leased", value.leased_s),
-        ("dispatched", value.dispatched_s),
-        ("first_byte", value.first_byte_s),
-        ("first_output", value.first_output_s),
-        ("total", value.total_s),
-    ):
-        if seconds is not None:
-            getattr(message, name).CopyFrom(span(seconds))
+    if value.leased_s is not None:
+        _put(message.leased, value.leased_s)
+    if value.dispatched_s is not None:
+        _put(message.dispatched, value.dispatched_s)
+    if value.first_byte_s is not None:
+        _put(message.first_byte, value.first_byte_s)
+    if value.first_output_s is not None:
+        _put(message.first_output, value.first_output_s)
+    if value.total_s is not None:
+        _put(message.total, value.total_s)
     return message
+
+
+def _put(message: Duration, value_s: float) -> None:
+    """Writes a span where it is to be: half the cost of making one and copying it there."""
+    message.seconds = whole = int(value_s)
+    message.nanos = int((value_s - whole) * 1e9)
 
 
 def instant(value: datetime) -> Timestamp:

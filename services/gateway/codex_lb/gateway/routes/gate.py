@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol, TypeVar
 
@@ -12,7 +13,7 @@ from starlette.types import Scope
 
 from codex_lb.gateway.errors import ControlUnavailableError, TooManyFailuresError, WrongKeyError
 from codex_lb.gateway.ingress.authenticate import authenticate, check_address, check_key
-from codex_lb.gateway.leasing.policy import KeyPolicy, Policy
+from codex_lb.gateway.leasing.policy import KeyPolicy, Policy, PoolWindow
 from codex_lb.gateway.upstream.headers import VERSION, RawHeader
 from codex_lb.kit.client_ip import Caller, caller_of
 from codex_lb.kit.clock import Clock
@@ -125,12 +126,19 @@ def header(headers: list[RawHeader], name: bytes) -> bytes:
 def answer_headers(request_id: str, admitted: Admitted | None) -> list[RawHeader]:
     """Headers of every answer: which request it was, which version answered, how full the pool is."""
     headers: list[RawHeader] = [(b"x-request-id", request_id.encode()), (b"x-app-version", VERSION.encode())]
-    if admitted is None or admitted.hides_quota:
-        return headers
-    for window in admitted.policy.windows:
+    if admitted is not None and not admitted.hides_quota:
+        headers += quota_headers(admitted.policy.windows)
+    return headers
+
+
+@lru_cache(maxsize=4)  # the same until the pool's state comes anew
+def quota_headers(windows: tuple[PoolWindow, ...]) -> tuple[RawHeader, ...]:
+    """How full the pool is, as Codex reads it of an account (data-plane reference 2.6)."""
+    headers: list[RawHeader] = []
+    for window in windows:
         prefix = f"x-codex-{window.window}-"
         headers.append(((prefix + "used-percent").encode(), f"{window.used_percent:g}".encode()))
         headers.append(((prefix + "window-minutes").encode(), str(window.window_minutes).encode()))
         if window.resets_at is not None:
             headers.append(((prefix + "reset-at").encode(), str(int(window.resets_at.timestamp())).encode()))
-    return headers
+    return tuple(headers)
