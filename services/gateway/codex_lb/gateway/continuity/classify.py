@@ -54,11 +54,14 @@ class Conversation(msgspec.Struct):
 
 def classify(headers: Iterable[RawHeader], body: bytes, *, behind: Chain | None = None) -> Continuity:
     """Of a request to upstream, in its plain form. `behind`: what it continues without repeating it."""
-    anchors, conversation = anchors_in(body), read_conversation(body)
+    anchors = anchors_in(body)
+    if keys := session_keys(headers):
+        return Continuity(anchors, keys)
+    conversation = read_conversation(body)
     if conversation is None:
         return Continuity(anchors)
-    if keys := named_keys(headers, conversation):
-        return Continuity(anchors, keys)
+    if key := cache_key(conversation):
+        return Continuity(anchors, (key,))
     items = _items_of(conversation.input)
     chain = continued(behind, items) if behind else chain_of(bytes(conversation.instructions), items)
     return Continuity(anchors, tuple(BY_PREFIX + digest for digest in chain.keys()[:KEYS_MAX]), chain)
@@ -100,14 +103,19 @@ def _sealed_in(data: bytes, *, levels: int = 2) -> list[Anchor]:
     return found
 
 
-def named_keys(headers: Iterable[RawHeader], conversation: Conversation) -> tuple[bytes, ...]:
-    """Keys of a conversation that its client names, the narrowest first."""
+def session_keys(headers: Iterable[RawHeader]) -> tuple[bytes, ...]:
+    """Keys of a conversation that headers name, the narrowest first."""
     named = dict(headers)
     keys = [BY_SESSION + digest_of(value) for name in SESSION_HEADERS if (value := named.get(name))]
-    cache_key = conversation.prompt_cache_key
-    if not keys and isinstance(cache_key, str) and cache_key.strip():
-        keys.append(BY_CACHE_KEY + digest_of(cache_key.strip().encode("utf-8", "surrogatepass")))
     return tuple(dict.fromkeys(keys))[:KEYS_MAX]
+
+
+def cache_key(conversation: Conversation) -> bytes:
+    """The key of a conversation whose body names it; empty where it does not."""
+    named = conversation.prompt_cache_key
+    if not isinstance(named, str) or not named.strip():
+        return b""
+    return BY_CACHE_KEY + digest_of(named.strip().encode("utf-8", "surrogatepass"))
 
 
 def read_conversation(body: bytes) -> Conversation | None:

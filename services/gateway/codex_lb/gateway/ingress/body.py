@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 
 import zstandard
 from starlette.types import Receive
@@ -13,6 +14,7 @@ from codex_lb.gateway.errors import BodyTooLargeError, InvalidRequestError
 RATIO_MAX = 100  # unpacked bytes per packed byte: conversations shrink to a tenth, bombs to a thousandth
 RATIO_FREE_BYTES = 8 * 2**20  # small bodies may shrink as they like
 ENCODINGS_MAX = 3
+WINDOW_BYTES_MAX = 2**27  # what a zstd frame may make us keep while it is unpacked
 STEP_BYTES = 2**20  # unpacked at a time, so that a bomb is noticed after a step
 SLICE_BYTES = 64 * 2**10  # given to zlib at a time: it copies what a step leaves over, of a large body once per step
 
@@ -63,8 +65,14 @@ def unpack(body: bytes, content_encoding: bytes, *, bytes_max: int, too_large_st
 
 def _unzstd(body: bytes, bytes_max: int) -> bytes:
     """One or more zstd frames. Raises OverflowError beyond the bound."""
+    size = zstandard.frame_content_size(body)
+    if 0 < size <= bytes_max:  # it says how much it holds: unpacked in one piece, unless there is more behind it
+        with suppress(zstandard.ZstdError):
+            return zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES_MAX).decompress(
+                body, max_output_size=size, allow_extra_data=False
+            )
     out = bytearray()
-    reader = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(body, read_across_frames=True)
+    reader = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES_MAX).stream_reader(body, read_across_frames=True)
     while piece := reader.read(STEP_BYTES):
         out += piece
         if len(out) > bytes_max:
