@@ -10,7 +10,7 @@ import pytest
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.events import from_wire, to_wire
 from codex_lb.control.coordination.shared_continuities import SharedContinuities
-from codex_lb.control.domain.continuity import AffinityKind
+from codex_lb.control.domain.continuity import AffinityKind, Failure
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind
 from codex_lb.control.usecases.lease_ports import Continuities
@@ -18,7 +18,7 @@ from codex_lb.kit.clock import Clock
 from tests.support.clock import NOON, FakeClock
 from tests.support.redis_server import Told
 
-A, B = AccountId("a"), AccountId("b")
+A, B, C = AccountId("a"), AccountId("b"), AccountId("c")
 TTL_S = 1800.0
 
 
@@ -97,13 +97,13 @@ async def test_habits_beyond_the_bound_go_the_one_used_longest_ago_first(
 async def test_where_a_conversation_failed_is_known_for_a_minute_the_latest_last(
     continuities: Continuities, clock: FakeClock
 ) -> None:
-    await continuities.note_failure(b"s1", [A])
+    await continuities.note_failure(Failure((b"s1",), A))
     clock.advance(30)
-    await continuities.note_failure(b"s1", [B])
+    await continuities.note_failure(Failure((b"s1",), B))
 
     assert await continuities.failed_lately([b"s1"]) == (A, B)
     assert await continuities.failed_lately([b"s2"]) == ()
-    await continuities.note_failure(b"s1", [A])
+    await continuities.note_failure(Failure((b"s1",), A))
     assert await continuities.failed_lately([b"s1"]) == (B, A)
     clock.advance(31 + 30)
     assert await continuities.failed_lately([b"s1"]) == ()
@@ -112,31 +112,47 @@ async def test_where_a_conversation_failed_is_known_for_a_minute_the_latest_last
 async def test_a_conversation_failed_where_it_failed_under_any_of_its_names(
     continuities: Continuities, clock: FakeClock
 ) -> None:
-    await continuities.note_failure(b"p1", [B])
+    await continuities.note_failure(Failure((b"p1",), B))
     clock.advance(1)
-    await continuities.note_failure(b"p2", [A])
-    await continuities.note_failure(b"p1", [A])
+    await continuities.note_failure(Failure((b"p2",), A))
+    await continuities.note_failure(Failure((b"p1",), A))
 
     assert await continuities.failed_lately([b"p3", b"p2", b"p1"]) == (B, A)
 
 
-async def test_what_a_turn_left_counts_from_the_end_of_the_attempt_that_failed_last(
+async def test_what_was_remembered_when_an_attempt_began_counts_as_long_as_its_failure_whatever_is_heard_first(
     continuities: Continuities, clock: FakeClock
 ) -> None:
-    await continuities.note_failure(b"s1", [A])
-    clock.advance(300)  # that long was the second attempt silent
+    clock.advance(300)
 
-    await continuities.note_failure(b"s1", [A, B])
+    await continuities.note_failure(Failure((b"s1",), B, lasted_s=200.0))  # that long it was silent
+    await continuities.note_failure(Failure((b"s1",), A, ago_s=230.0))
+    await continuities.note_failure(Failure((b"s1",), C, ago_s=295.0))  # was forgotten by then
 
     assert await continuities.failed_lately([b"s1"]) == (A, B)
+    clock.advance(61)
+    assert await continuities.failed_lately([b"s1"]) == ()
+
+
+async def test_a_failure_that_is_told_later_counts_from_when_it_was(
+    continuities: Continuities, clock: FakeClock
+) -> None:
+    await continuities.note_failure(Failure((b"s1",), A, ago_s=10.0))
+    await continuities.note_failure(Failure((b"s1",), A, ago_s=55.0))  # is known to be later
+
+    assert (await continuities.failed_lately([b"s1"]), await continuities.failing()) == ((A,), (A,))
+    clock.advance(6)
+    assert (await continuities.failed_lately([b"s1"]), await continuities.failing()) == ((A,), ())
+    clock.advance(45)
+    assert await continuities.failed_lately([b"s1"]) == ()
 
 
 async def test_an_account_is_failing_for_seconds_whosever_turn_it_failed(
     continuities: Continuities, clock: FakeClock
 ) -> None:
-    await continuities.note_failure(b"s1", [A])
+    await continuities.note_failure(Failure((b"s1",), A))
     clock.advance(10)
-    await continuities.note_failure(b"", [A, B])  # B just now, A before: as is known already
+    await continuities.note_failure(Failure((), B))
 
     assert await continuities.failing() == (A, B)
     clock.advance(10)
@@ -167,7 +183,8 @@ async def test_what_one_control_learns_another_knows_once_it_is_told(clock: Fake
     await one.bind([b"s1", b"s2"], A)
     await one.unbind([b"s2"])
     await one.remember([Anchor(AnchorKind.FILE, b"1")], A)
-    await one.note_failure(b"s1", [B, A])
+    await one.note_failure(Failure((b"s1",), B, ago_s=20.0))
+    await one.note_failure(Failure((b"s1",), A))
 
     for event in told.events:
         await other.take_in(from_wire(to_wire(event)))

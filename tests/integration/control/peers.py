@@ -109,13 +109,17 @@ class Peers:
 
     @asynccontextmanager
     async def attach(
-        self, replica_id: str = "gateway-1", *, held: Sequence[pb.HeldLease] = ()
+        self,
+        replica_id: str = "gateway-1",
+        *,
+        held: Sequence[pb.HeldLease] = (),
+        failures: Sequence[pb.RecentFailure] = (),
     ) -> AsyncIterator[Gateway]:
         """A gateway's stream; leaving it is a hang-up."""
         call = leases_pb2_grpc.GatewayServiceStub(self.channel).Attach()
         gateway = Gateway(call)
         hello = pb.Hello(replica_id=replica_id, version="test", protocol=PROTOCOL)
-        await call.write(pb.AttachRequest(hello=hello, held=held))
+        await call.write(pb.AttachRequest(hello=hello, held=held, failures=failures))
         try:
             await gateway.until(lambda: gateway.welcome is not None)
             yield gateway

@@ -100,3 +100,16 @@ async def test_what_is_to_be_dropped_must_be_said(peers: Peers, request_: pb.Pur
     failure = await refused(peers.affinities.PurgeAffinities(request_))
 
     assert failure.reason == reasons_pb2.ERROR_REASON_INVALID_ARGUMENT
+
+
+async def test_a_control_that_never_saw_a_conversation_fail_learns_of_it_from_the_gateway_that_did(
+    peers: Peers, names: list[str]
+) -> None:
+    here, elsewhere = (name.removeprefix("accounts/") for name in names)
+    failure = leases_pb2.RecentFailure(affinity_keys=[b"s1"], account_id=here, ago=Duration(seconds=20))
+
+    async with peers.attach(failures=[failure]) as gateway:
+        hurt = leases_pb2.Continuity(affinity_keys=[b"s1"])
+        granted = [await gateway.acquire(continuity=hurt, preferred_account_id=here) for _ in range(2)]
+
+    assert [one.account_id for one in granted] == [elsewhere] * 2

@@ -6,6 +6,7 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
+from tests.support.continuity.accounts import History
 from tests.support.continuity.control import Durable, Site
 from tests.support.continuity.gateway import LocalGateway
 from tests.support.continuity.thread import HttpClient
@@ -57,7 +58,7 @@ async def talked(*, pause_s: float) -> Trace:
     """All conversations at once, every turn at any gateway; a third of them begin with the same words."""
     draws, clock = random.Random(5), LoopClock()
     upstream = FastUpstream(clock, draws)
-    site = Site(Durable(), clock, draws)
+    site = Site(Durable(), clock, draws, History(clock))
     control = await site.start()
     for n in range(ACCOUNTS):
         upstream.add(f"a{n}")

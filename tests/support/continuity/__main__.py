@@ -7,16 +7,16 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 
 import structlog
 
-from tests.support.continuity.campaign import Verdict, run_sequence
+from tests.support.continuity.campaign import run_sequence
+from tests.support.continuity.verdict import Verdict
 
-COUNTED = ("turns", "attempts", "failures", "moves", "healed", "bolts", "drowned", "forgotten", "calls")
-SHOWN_MAX = 20
+PORTION = 100  # sequences that a process plays before it says how they went
+SHOWN_MAX = 5  # problems of one sequence
 
 
 def play(seeds: Iterable[int]) -> list[Verdict]:
@@ -25,31 +25,40 @@ def play(seeds: Iterable[int]) -> list[Verdict]:
     return [run_sequence(seed) for seed in seeds]
 
 
+def played(seeds: range, processes: int) -> Iterator[Verdict]:
+    """All of them, in their order."""
+    portions = [seeds[n : n + PORTION] for n in range(0, len(seeds), PORTION)]
+    if processes == 1:
+        for portion in portions:
+            yield from play(portion)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        for verdicts in pool.map(play, portions):
+            yield from verdicts
+
+
 def main() -> int:
     """Exits 1 when anything happened that must not happen."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.continuity", description=__doc__)
     parser.add_argument("sequences", nargs="?", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0, help="seed of the first")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--history", action="store_true", help="tell all that happened in sequences with problems")
     asked = parser.parse_args()
     if "PYTHONHASHSEED" not in os.environ:
         # Every process goes through sets in another order, unless told: with it, a seed is the same sequence again.
         command = [sys.executable, "-m", "tests.support.continuity", *sys.argv[1:]]
         os.execve(sys.executable, command, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606
-    started, totals, bad = time.monotonic(), Counter[str](), list[Verdict]()
-    last = asked.first + asked.sequences
-    portions = [range(n, min(n + 100, last)) for n in range(asked.first, last, 100)]
-    with ProcessPoolExecutor(asked.processes) as pool:
-        for verdicts in pool.map(play, portions):
-            for verdict in verdicts:
-                totals.update({name: getattr(verdict, name) for name in COUNTED})
-                bad += [verdict] if verdict.problems else []
-    for verdict in bad[:SHOWN_MAX]:
-        sys.stdout.write("\n  ".join([f"seed {verdict.seed}:", *verdict.problems[:5]]) + "\n")
-    numbers = ", ".join(f"{name} {totals[name]}" for name in COUNTED)
-    took_s = time.monotonic() - started
-    sys.stdout.write(f"{asked.sequences} sequences in {took_s:.0f} s: {numbers}; {len(bad)} with problems\n")
-    is_idle = not totals["failures"] or not totals["moves"]  # then nothing was tried
+    started, total, bad = time.monotonic(), Verdict(), 0
+    for verdict in played(range(asked.first, asked.first + asked.sequences), asked.processes):
+        total.add(verdict)
+        if verdict.problems:
+            bad += 1
+            history = verdict.history if asked.history else []
+            lines = [f"seed {verdict.seed}:", *history, *verdict.problems[:SHOWN_MAX]]
+            print("\n  ".join(lines), flush=True)  # noqa: T201
+    print(f"{asked.sequences} sequences in {time.monotonic() - started:.0f} s: {total.told()}; {bad} with problems")  # noqa: T201
+    is_idle = not total.failures or not total.moves  # then nothing was tried
     return 1 if bad or is_idle else 0
 
 

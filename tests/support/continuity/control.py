@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.account import Account, Credential
+from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.evidence import Evidence, Operated, OperatorAction
 from codex_lb.control.domain.ids import AccountId, ReplicaId
 from codex_lb.control.domain.lease import Anchor, Lease, Settlement, Wanted
@@ -29,10 +30,13 @@ from codex_lb.control.usecases.settle_leases import SettleLeases
 from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.key_file import Key
 from codex_lb.kit.clock import Clock
+from tests.support.continuity.accounts import History
 from tests.unit.control.keys import limits_of
 from tests.unit.control.leases import ListLedger, account
 
 LEASE_TTL_S = 10.0
+LAPSE_EVERY_S = 1.0  # how often somebody looks for gateways that are gone
+ANNOUNCING_S = 3.0  # a control that was started before waits as long for gateways to say what they hold
 PRICES = load_prices()
 VAULT = FernetVault([Key("key-of-tests", Fernet.generate_key())])
 
@@ -44,6 +48,7 @@ class Durable:
     ledger: ListLedger = field(default_factory=ListLedger)
     accounts: dict[AccountId, tuple[Account, str]] = field(default_factory=dict)  # with the access token
     terms: count[int] = field(default_factory=lambda: count(1))
+    settings: LiveSettings = field(default_factory=LiveSettings)
 
     def anchors(self) -> list[tuple[AccountId, Sequence[Anchor]]]:
         """As the store gives them back."""
@@ -53,8 +58,9 @@ class Durable:
 class LocalControl:
     """One run of control, from its start to its end."""
 
-    def __init__(self, durable: Durable, clock: Clock, draws: random.Random) -> None:
+    def __init__(self, durable: Durable, clock: Clock, draws: random.Random, history: History) -> None:
         self.durable = durable
+        self.history = history
         self.clock = clock
         self.pool = Pool(VAULT)
         for known, token in durable.accounts.values():
@@ -64,7 +70,7 @@ class LocalControl:
         self.leases = MemoryLeases(ttl_s=LEASE_TTL_S)
         self.continuities = MemoryContinuities(clock)
         term, numbers = next(durable.terms), count(1)
-        book, limits = SettingsBook(LiveSettings()), limits_of(clock, pool=self.pool)
+        book, limits = SettingsBook(durable.settings), limits_of(clock, pool=self.pool)
         self.acquire = AcquireLease(
             self.pool,
             self.leases,
@@ -74,9 +80,10 @@ class LocalControl:
             book=book,
             continuities=self.continuities,
             limits=limits,
+            open_from=clock.monotonic() + ANNOUNCING_S if term > 1 else 0.0,
             new_lease_id=lambda: f"lease-{term}-{next(numbers)}",
         )
-        self._serving = asyncio.create_task(self.acquire.run())
+        self._tasks = [asyncio.create_task(self.acquire.run()), asyncio.create_task(self._lapse())]
         self.settle = SettleLeases(self.pool, self.leases, self.continuities, durable.ledger, PRICES, limits, clock)
         self.gone = asyncio.Event()
 
@@ -88,7 +95,8 @@ class LocalControl:
     def end(self) -> None:
         """Nothing runs any more."""
         self.gone.set()
-        self._serving.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     async def granted(self, wanted: Wanted, owner: ReplicaId) -> Granted | Refused | None:
         """A lease or a refusal; None when control is gone before it has an answer."""
@@ -96,15 +104,19 @@ class LocalControl:
         gone = asyncio.ensure_future(self.gone.wait())
         try:
             await asyncio.wait([asked, gone], return_when=asyncio.FIRST_COMPLETED)
-            return asked.result() if asked.done() and not self.gone.is_set() else None
+            answer = asked.result() if asked.done() and not self.gone.is_set() else None
+            self._note(wanted, answer)
+            return answer
         finally:
             for task in (asked, gone):
                 task.cancel()
 
-    async def attach(self, owner: ReplicaId, held: Sequence[Lease]) -> None:
-        """A gateway says what it holds."""
+    async def attach(self, owner: ReplicaId, held: Sequence[Lease], failures: Sequence[Failure]) -> None:
+        """A gateway says what it holds, and where turns failed lately."""
         await self.leases.renew(owner, now=self.clock.now())
         await self.leases.reconcile(owner, held)
+        for failure in failures:
+            await self.settle.failed_before(failure)
 
     async def take(self, settlements: Sequence[Settlement]) -> None:
         """Settlements arrive."""
@@ -130,6 +142,22 @@ class LocalControl:
         action = OperatorAction.PAUSED if is_paused else OperatorAction.RESUMED
         self._observe(account_id, Operated(action, self.clock.now()))
 
+    async def _lapse(self) -> None:
+        while True:
+            await asyncio.sleep(LAPSE_EVERY_S)
+            await self.settle.lapse()
+
+    def _note(self, wanted: Wanted, answer: Granted | Refused | None) -> None:
+        match answer:
+            case Granted(lease=lease):
+                told, decision = str(lease.account_id), lease.decision
+            case Refused(reason=reason, decision=decision):
+                told = reason.value
+            case None:
+                return
+        passed_over = {passed.account_id: passed.reason for passed in decision.passed_over}
+        self.history.note(f"  attempt {wanted.attempt} is given {told} ({decision.affinity}), not {passed_over}")
+
     def _observe(self, account_id: AccountId, evidence: Evidence) -> None:
         self.durable.ledger.evidence.append((account_id, evidence))
         self.pool.observe(account_id, evidence)
@@ -146,12 +174,13 @@ class Site:
     durable: Durable
     clock: Clock
     draws: random.Random
+    history: History
     control: LocalControl | None = None
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> LocalControl:
         """Control starts, on what an earlier run left."""
-        control = LocalControl(self.durable, self.clock, self.draws)
+        control = LocalControl(self.durable, self.clock, self.draws, self.history)
         await control.recall()
         self.control = control
         self.started.set()

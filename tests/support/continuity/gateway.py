@@ -23,6 +23,7 @@ from codex_lb.gateway.leasing import wire
 from codex_lb.gateway.leasing.client import CONTROL_WAIT_S, SETTLE_DELAY_S, refused
 from codex_lb.gateway.leasing.lease import AnchorKind, Lease, LeaseEnd, TurnEnd, Wanted
 from codex_lb.gateway.leasing.policy import Policy
+from codex_lb.gateway.leasing.recent_failures import RecentFailures
 from codex_lb.gateway.routes.gate import Gate
 from codex_lb.gateway.routes.responses import Responses
 from codex_lb.gateway.routes.responses_ws import ResponsesSocket
@@ -34,7 +35,7 @@ from codex_lb.kit.metrics import MetricsRegistry
 from tests.support.continuity.control import CLOCK_AHEAD, LocalControl, Site
 from tests.support.continuity.upstream import FastUpstream
 
-LIMITS = TurnLimits(budget_s=600.0, idle_s=60.0, keepalive_s=10.0, lease_wait_s=10.0, event_bytes_max=16 * 2**20)
+LIMITS = TurnLimits(budget_s=600.0, idle_s=90.0, keepalive_s=10.0, lease_wait_s=10.0, event_bytes_max=16 * 2**20)
 BODY_BYTES_MAX = 2**24
 METRICS = TurnMetrics(MetricsRegistry())
 HEARTBEAT_S = 2.0
@@ -51,6 +52,7 @@ class LocalLeases:
         self._site = site
         self.replica_id = replica_id
         self._held: dict[str, Lease] = {}
+        self._failures = RecentFailures()
         self._unsettled: list[pb.Settlement] = []
         self._attached: LocalControl | None = None
         self._acquires = 0
@@ -81,6 +83,10 @@ class LocalLeases:
             self._held[lease.lease_id] = lease
             return lease
 
+    def accounts_held(self) -> set[str]:
+        """Accounts of which it holds a slot."""
+        return {lease.account_id for lease in self._held.values()}
+
     def begun(self, lease: Lease) -> None:
         """Nobody limits turns that upstream has not begun to answer."""
 
@@ -88,7 +94,9 @@ class LocalLeases:
         if self.is_dead:
             return
         self._held.pop(lease.lease_id, None)
-        self._unsettled.append(wire.settlement(lease, end))
+        settlement = wire.settlement(lease, end)
+        self._failures.note(settlement, now=self._site.clock.monotonic())
+        self._unsettled.append(settlement)
         delay_s = 0.0 if any(anchor.kind is AnchorKind.COMPACTION for anchor in end.anchors) else SETTLE_DELAY_S
         task = asyncio.create_task(self._flush_in(delay_s))
         self._flushing.add(task)
@@ -126,6 +134,7 @@ class LocalLeases:
             await control.attach(
                 self.replica_id,
                 [lease_wire.lease(lease.proof) for lease in self._held.values()],
+                [lease_wire.recent_failure(one) for one in self._failures.told(now=self._site.clock.monotonic())],
             )
 
 
@@ -144,9 +153,11 @@ class FixedPolicy:
 class LocalGateway:
     """One run of a gateway."""
 
-    def __init__(self, site: Site, upstream: FastUpstream, clock: Clock, name: str) -> None:
+    def __init__(
+        self, site: Site, upstream: FastUpstream, clock: Clock, name: str, *, wants_sockets: bool = False
+    ) -> None:
         self.leases = LocalLeases(site, ReplicaId(name))
-        turns = Turns(self.leases, upstream, upstream, clock, LIMITS, METRICS, wants_sockets=lambda: False)
+        turns = Turns(self.leases, upstream, upstream, clock, LIMITS, METRICS, wants_sockets=lambda: wants_sockets)
         gate = Gate(FixedPolicy(Policy(version=1, history_id="h")), clock, trust_headers=False, trusted_proxies=())
         answers = MemoryAnswers()
         native, public = (

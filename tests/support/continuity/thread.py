@@ -36,6 +36,10 @@ class Client(Protocol):
         """One turn with the whole history."""
         ...
 
+    def hang_up(self) -> None:
+        """Leaves."""
+        ...
+
 
 class HttpClient:
     """Events of a stream, or one object."""
@@ -43,10 +47,11 @@ class HttpClient:
     def __init__(self, path: str, headers: list[tuple[bytes, bytes]]) -> None:
         self._path = path
         self._headers = headers
+        self._exchange: Exchange | None = None
 
     async def ask(self, gateway: LocalGateway, body: JsonObject) -> Heard:
         await asyncio.sleep(WAY_S)
-        exchange = gateway.post(self._path, msgspec.json.encode(body), self._headers)
+        exchange = self._exchange = gateway.post(self._path, msgspec.json.encode(body), self._headers)
         heard, data, is_whole = Heard(), bytearray(), False
         while (message := await exchange.hear()) is not None:
             if message["type"] == "http.response.start":
@@ -65,6 +70,11 @@ class HttpClient:
         if not heard.is_completed:
             heard.failure = heard.failure or "broke_off"
         return heard
+
+    def hang_up(self) -> None:
+        """Leaves."""
+        if self._exchange is not None:
+            self._exchange.hang_up("http")
 
 
 class SocketClient:
@@ -97,6 +107,7 @@ class SocketClient:
         """Leaves."""
         if self._exchange is not None:
             self._exchange.hang_up("websocket")
+            self._exchange = None
 
     def _kept(self, heard: Heard, items: list[JsonObject]) -> Heard:
         self._last_id = heard.response_ids[-1] if heard.is_completed else ""

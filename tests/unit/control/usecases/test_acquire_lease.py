@@ -14,6 +14,7 @@ from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.account import Credential
 from codex_lb.control.domain.catalog import catalog_of
+from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.evidence import LoginRejected, RefusalKind, Refused
 from codex_lb.control.domain.ids import AccountId, ReplicaId
 from codex_lb.control.domain.lease import Continuity, epoch_of
@@ -203,8 +204,8 @@ async def test_a_conversation_that_failed_is_tried_where_nobody_failed_as_long_a
     continuities = MemoryContinuities(clock)
     acquire, _ = _acquire(pool, clock=clock, slots=1, continuities=continuities)
     hurt = replace(wanted(), continuity=Continuity(affinity_keys=(b"s1",)))
-    await continuities.note_failure(b"s1", [AccountId("a")])
-    await continuities.note_failure(b"s2", [AccountId("b")])
+    await continuities.note_failure(Failure((b"s1",), AccountId("a")))
+    await continuities.note_failure(Failure((b"s2",), AccountId("b")))
 
     granted = [await acquire(hurt, GATEWAY) for _ in range(4)]
 

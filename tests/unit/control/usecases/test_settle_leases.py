@@ -21,7 +21,7 @@ from tests.unit.control.keys import limits_of
 from tests.unit.control.leases import ListLedger, lease, pool_of, report, settled
 
 GATEWAY = ReplicaId("g")
-A, B = AccountId("a"), AccountId("b")
+A = AccountId("a")
 
 
 async def test_a_slot_is_free_and_evidence_believed_before_anything_is_committed() -> None:
@@ -37,14 +37,14 @@ async def test_a_slot_is_free_and_evidence_believed_before_anything_is_committed
     assert not bench.ledger.settlements
 
 
-async def test_where_a_conversation_failed_is_remembered_with_all_that_its_turn_left() -> None:
-    bench = Bench(pool_of("a", "b"))
+async def test_where_a_conversation_failed_is_remembered() -> None:
+    bench = Bench(pool_of("a"))
     fault = Fault("stream_incomplete", Blame.UPSTREAM, 0, "…")
-    failed = replace(settled(await bench.granted("lease-1")), fault=fault, failed_affinity_key=b"s1", left=(B,))
+    failed = replace(settled(await bench.granted("lease-1")), fault=fault, failed_affinity_keys=(b"s1",))
 
     await bench.settle.apply([failed])
 
-    assert await bench.continuities.failed_lately([b"s1"]) == (B, A)
+    assert await bench.continuities.failed_lately([b"s1"]) == (A,)
     assert await bench.continuities.failing() == (A,)
 
 

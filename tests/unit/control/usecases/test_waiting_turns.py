@@ -16,8 +16,10 @@ from msgspec.structs import replace
 
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
+from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.evidence import Operated, OperatorAction, RefusalKind, Refused
 from codex_lb.control.domain.ids import AccountId, ReplicaId
+from codex_lb.control.domain.lease import Continuity
 from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.usecases.acquire_lease import AcquireLease
 from codex_lb.control.usecases.asked_turn import Granted
@@ -26,8 +28,9 @@ from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.refusals import RefusalReason
 from codex_lb.control.usecases.refusals import Refused as NoLease
 from codex_lb.control.usecases.selector import Selector
-from codex_lb.control.usecases.waiting_line import KEY_WAITING_MAX
-from codex_lb.kit.clock import SystemClock
+from codex_lb.control.usecases.waiting_line import KEY_WAITING_MAX, OWNER_WAIT_S
+from codex_lb.kit.clock import Clock, SystemClock
+from tests.support.virtual_time import LoopClock, run_in_virtual_time
 from tests.unit.control.keys import api_key, limits_of
 from tests.unit.control.leases import pool_of, wanted
 
@@ -39,10 +42,13 @@ LONG_S = 60.0  # no test waits this long; it stands for "as long as it takes"
 class Desk:
     """Where leases are asked for, with the queue being served."""
 
-    def __init__(self, pool: Pool, *, slots: int, waiting_max: int = 1000, key_slots: int = 0) -> None:
+    def __init__(
+        self, pool: Pool, *, slots: int, waiting_max: int = 1000, key_slots: int = 0, clock: Clock | None = None
+    ) -> None:
         self.pool = pool
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         self.leases = MemoryLeases(ttl_s=10.0)
+        self.continuities = MemoryContinuities(self.clock)
         ids = count(1)
         book = SettingsBook(LiveSettings(account_stream_limit=slots))
         self.acquire = AcquireLease(
@@ -52,7 +58,7 @@ class Desk:
             self.clock,
             term=1,
             book=book,
-            continuities=MemoryContinuities(self.clock),
+            continuities=self.continuities,
             limits=limits_of(self.clock, *(api_key(name, streams_max=key_slots) for name in KEYS), pool=pool),
             new_lease_id=lambda: f"lease-{next(ids)}",
             waiting_max=waiting_max,
@@ -80,9 +86,11 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(pool: Pool, *, slots: int = 1, waiting_max: int = 1000, key_slots: int = 0) -> AsyncIterator[Desk]:
+async def open_desk(
+    pool: Pool, *, slots: int = 1, waiting_max: int = 1000, key_slots: int = 0, clock: Clock | None = None
+) -> AsyncIterator[Desk]:
     """A desk whose queue is served for the time of the block."""
-    desk = Desk(pool, slots=slots, waiting_max=waiting_max, key_slots=key_slots)
+    desk = Desk(pool, slots=slots, waiting_max=waiting_max, key_slots=key_slots, clock=clock)
     async with anyio.create_task_group() as serving:
         serving.start_soon(desk.acquire.run)
         yield desk
@@ -232,6 +240,33 @@ async def test_turns_of_one_busy_key_do_not_fill_the_queue_of_all() -> None:
 
     assert [refused.reason for refused in desk.refused] == [RefusalReason.KEY_LIMIT_REACHED]
     assert [granted.lease.api_key_id for granted in desk.granted] == ["busy", "idle"]
+
+
+@pytest.mark.parametrize(("freed_after_s", "served_by"), [(OWNER_WAIT_S - 0.5, "calm"), (OWNER_WAIT_S + 2, "failed")])
+def test_a_conversation_that_failed_waits_a_moment_for_a_slot_where_it_did_not(
+    freed_after_s: float, served_by: str
+) -> None:
+    async def story() -> tuple[float, list[str]]:
+        async with open_desk(pool_of("calm", "failed"), clock=LoopClock()) as desk:
+            await desk.continuities.note_failure(Failure((b"s",), AccountId("failed")))
+            hurt = replace(wanted(wait_max_s=LONG_S), continuity=Continuity(affinity_keys=(b"s",)))
+            busy = await desk.acquire(hurt, GATEWAY)
+            assert isinstance(busy, Granted)
+            async with anyio.create_task_group() as tasks:
+
+                async def free() -> None:
+                    await anyio.sleep(freed_after_s)
+                    await desk.end(busy)
+
+                tasks.start_soon(free)
+                granted = await desk.acquire(hurt, GATEWAY)
+            assert isinstance(granted, Granted)
+            return granted.lease.decision.waited_s, [one.lease.account_id for one in (busy, granted)]
+
+    waited_s, accounts = run_in_virtual_time(story())
+
+    assert accounts == ["calm", served_by]
+    assert waited_s == pytest.approx(min(freed_after_s, OWNER_WAIT_S), abs=0.1)
 
 
 async def test_a_full_queue_says_that_the_pool_is_busy() -> None:

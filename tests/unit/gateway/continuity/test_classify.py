@@ -63,6 +63,15 @@ def test_conversations_that_begin_alike_are_told_apart_once_they_differ() -> Non
     assert one[-1] == other[-1]
 
 
+def test_a_request_that_failed_is_known_again_when_its_client_says_something_else_instead() -> None:
+    asked = classify([], body_of(user("a"), assistant("b"), user("c")))
+    asked_anew = classify([], body_of(user("a"), assistant("b"), user("c"), user("d")))
+    named = classify([(b"thread-id", b"t"), (b"session_id", b"s")], body_of(user("a")))
+
+    assert set(asked.failure_keys) & set(asked_anew.affinity_keys)
+    assert len(named.failure_keys) == 1  # other threads of the session did not fail
+
+
 def test_a_request_with_only_what_is_new_has_the_keys_of_the_whole_conversation() -> None:
     first = classify([], body_of(user("one")))
     second = classify([], body_of(user("two")), behind=first.chain)

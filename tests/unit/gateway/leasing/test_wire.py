@@ -17,8 +17,8 @@ KEY = b"s-conversation"
 
 
 def settled(outcome: Outcome, *, silent_s: float = 0.0, has_begun: bool = False) -> pb.Settlement:
-    timings = Timings(dispatched_s=1.0, total_s=1.0 + silent_s)
-    end = LeaseEnd(outcome, timings, NOON, calls=1, affinity_key=KEY, left=("a", "b"), has_begun=has_begun)
+    end = LeaseEnd(outcome, Timings(), NOON, calls=1, failure_keys=(KEY,))
+    end.silent_s, end.has_begun = silent_s, has_begun
     return wire.settlement(HELD, end)
 
 
@@ -34,12 +34,12 @@ def settled(outcome: Outcome, *, silent_s: float = 0.0, has_begun: bool = False)
     ],
     ids=lambda outcome: outcome.fault.code,
 )
-def test_a_failure_that_may_not_meet_the_conversation_elsewhere_is_told_with_all_accounts_it_met(
+def test_a_failure_that_may_not_meet_the_conversation_elsewhere_is_told(
     outcome: Outcome,
 ) -> None:
     told = settled(outcome)
 
-    assert (told.failed_affinity_key, told.left_account_ids) == (KEY, ["a", "b"])
+    assert told.failed_affinity_keys == [KEY]
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,18 @@ def test_a_failure_that_may_not_meet_the_conversation_elsewhere_is_told_with_all
 def test_what_would_be_the_same_elsewhere_is_no_failure_of_the_conversation(outcome: Outcome) -> None:
     told = settled(outcome)
 
-    assert (told.failed_affinity_key, told.left_account_ids) == (b"", [])
+    assert told.failed_affinity_keys == []
 
 
 def test_a_client_that_hung_up_on_silence_was_failed_and_one_that_hung_up_on_an_answer_was_not() -> None:
-    silence = settled(Abandoned(), silent_s=30.0)
+    silence = settled(Abandoned(), silent_s=12.0)
     haste = settled(Abandoned(), silent_s=2.0)
-    answer = settled(Abandoned(), silent_s=30.0, has_begun=True)
+    thought = settled(Abandoned(), silent_s=30.0, has_begun=True)
+    standstill = settled(Abandoned(), silent_s=90.0, has_begun=True)
 
-    assert [told.failed_affinity_key for told in (silence, haste, answer)] == [KEY, b"", b""]
+    assert [bool(told.failed_affinity_keys) for told in (silence, haste, thought, standstill)] == [
+        True,
+        False,
+        False,
+        True,
+    ]

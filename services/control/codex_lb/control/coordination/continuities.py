@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from codex_lb.control.coordination.failures import Failures
-from codex_lb.control.domain.continuity import Affinity
+from codex_lb.control.domain.continuity import Affinity, Failure
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor
 from codex_lb.kit.clock import Clock
@@ -71,9 +71,9 @@ class MemoryContinuities:
         """Drops these; how many of them there were."""
         return sum(self._affinities.pop(key, None) is not None for key in keys)
 
-    async def note_failure(self, key: bytes, account_ids: Sequence[AccountId]) -> None:
+    async def note_failure(self, failure: Failure) -> None:
         """Keeps on which accounts a conversation failed, for a minute, and which account fails, for some seconds."""
-        self._failures.note(key, account_ids)
+        self._failures.note(failure)
 
     async def failed_lately(self, keys: Sequence[bytes]) -> tuple[AccountId, ...]:
         """The accounts on which it failed within that minute, the latest last."""

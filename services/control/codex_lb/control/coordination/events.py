@@ -10,6 +10,7 @@ from typing import TypeAlias, assert_never, get_args
 import anyio
 import msgspec
 
+from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor
@@ -61,8 +62,7 @@ class RememberedOnWire(msgspec.Struct, array_like=True, tag="remembered"):
 
 
 class FailedOnWire(msgspec.Struct, array_like=True, tag="failed"):
-    key: bytes
-    account_ids: tuple[str, ...]
+    failure: Failure
 
 
 class HurriedOnWire(msgspec.Struct, array_like=True, tag="hurried"):
@@ -148,7 +148,7 @@ def to_wire(event: Event) -> OnWire:
         case Remembered():
             return RememberedOnWire(event.anchors, event.account_id)
         case Failed():
-            return FailedOnWire(event.key, event.account_ids)
+            return FailedOnWire(event.failure)
         case Hurried():
             return HurriedOnWire(event.task)
         case _:
@@ -170,7 +170,7 @@ def from_wire(event: OnWire) -> Event:
         case RememberedOnWire():
             return Remembered(event.anchors, AccountId(event.account_id))
         case FailedOnWire():
-            return Failed(event.key, tuple(AccountId(account_id) for account_id in event.account_ids))
+            return Failed(event.failure)
         case HurriedOnWire():
             return Hurried(event.task)
         case _:

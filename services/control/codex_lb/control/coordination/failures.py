@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.kit.clock import Clock
 
-CONVERSATIONS_MAX = 10_000  # that failed within the minute; more is an outage, and nobody is better off elsewhere
+CONVERSATIONS_MAX = 10_000  # that failed lately; more is an outage, and nobody is better off elsewhere
 # Longer than clients take to try again; then the account that knows the conversation is best again.
 CONVERSATION_TTL_S = 60.0
 ACCOUNT_TTL_S = 15.0  # longer than a burst of trouble lasts, and short: an account that is kept away from is no use
 ACCOUNTS_MAX = 64  # failing at once, the latest; more is an outage
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One that failed."""
+
+    began: datetime
+    ended: datetime
 
 
 class Failures:
@@ -21,39 +31,55 @@ class Failures:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._conversations: OrderedDict[bytes, dict[AccountId, datetime]] = OrderedDict()  # the oldest first
-        self._accounts: OrderedDict[AccountId, datetime] = OrderedDict()  # the oldest first
+        self._conversations: OrderedDict[bytes, dict[AccountId, Attempt]] = OrderedDict()  # the oldest first
+        self._accounts: OrderedDict[AccountId, Attempt] = OrderedDict()  # the oldest first
 
-    def note(self, key: bytes, account_ids: Sequence[AccountId]) -> None:
-        """A turn of the conversation failed on these, on the last of them just now. No key: of one that nobody knows."""
-        now = self._clock.now()
-        for account_id in account_ids[-1:]:
-            self._accounts[account_id] = now
-            self._accounts.move_to_end(account_id)
+    def note(self, failure: Failure) -> None:
+        """Keeps the latest of every account."""
+        ended = self._clock.now() - timedelta(seconds=failure.ago_s)
+        attempt = Attempt(ended - timedelta(seconds=failure.lasted_s), ended)
+        keep_latest(self._accounts, failure.account_id, attempt)
+        for key in failure.keys:
+            keep_latest(self._conversations.setdefault(key, {}), failure.account_id, attempt)
+            self._conversations.move_to_end(key)
         if len(self._accounts) > ACCOUNTS_MAX:
             self._accounts.popitem(last=False)
-        if key:
-            self._note_conversation(key, account_ids, now)
+        while len(self._conversations) > CONVERSATIONS_MAX:
+            self._conversations.popitem(last=False)
 
     def of_conversation(self, keys: Sequence[bytes]) -> tuple[AccountId, ...]:
-        """The accounts that failed a conversation that is known by any of these, the latest last."""
-        since = self._clock.now() - timedelta(seconds=CONVERSATION_TTL_S)
-        found: dict[AccountId, datetime] = {}
+        """The accounts that failed a conversation that is known by any of these, the latest last.
+
+        An attempt may last for long: what was remembered when it began counts for as long as its own failure does.
+        """
+        failed: dict[AccountId, Attempt] = {}
         for key in keys:
-            for account_id, at in self._conversations.get(key, {}).items():
-                found[account_id] = max(at, found.get(account_id, at))
-        return tuple(sorted((account_id for account_id, at in found.items() if at >= since), key=found.__getitem__))
+            for account_id, attempt in self._conversations.get(key, {}).items():
+                keep_latest(failed, account_id, attempt)
+        remembered = timedelta(seconds=CONVERSATION_TTL_S)
+        since, found = self._clock.now() - remembered, list[AccountId]()
+        for account_id in reversed(by_end(failed)):
+            attempt = failed[account_id]
+            if attempt.ended < since:
+                break
+            found.append(account_id)
+            since = min(since, attempt.began - remembered)
+        return tuple(reversed(found))
 
     def of_anybody(self) -> tuple[AccountId, ...]:
         """The accounts that failed any turn within seconds, the latest last."""
         since = self._clock.now() - timedelta(seconds=ACCOUNT_TTL_S)
-        return tuple(account_id for account_id, at in self._accounts.items() if at >= since)
+        return tuple(account_id for account_id in by_end(self._accounts) if self._accounts[account_id].ended >= since)
 
-    def _note_conversation(self, key: bytes, account_ids: Sequence[AccountId], now: datetime) -> None:
-        failures = self._conversations.setdefault(key, {})
-        for account_id in account_ids:
-            failures.pop(account_id, None)  # the latest stands last
-            failures[account_id] = now
-        self._conversations.move_to_end(key)
-        while len(self._conversations) > CONVERSATIONS_MAX:
-            self._conversations.popitem(last=False)
+
+def keep_latest(failed: dict[AccountId, Attempt], account_id: AccountId, attempt: Attempt) -> None:
+    """Whatever is heard of first; of two at the same instant, what is heard of last."""
+    known = failed.get(account_id)
+    if known is None or attempt.ended >= known.ended:
+        failed.pop(account_id, None)
+        failed[account_id] = attempt
+
+
+def by_end(failed: Mapping[AccountId, Attempt]) -> list[AccountId]:
+    """The latest last."""
+    return sorted(failed, key=lambda account_id: failed[account_id].ended)

@@ -14,6 +14,7 @@ from codex_lb.control.coordination.continuities import (
     ANCHORS_MAX,
     MemoryContinuities,
 )
+from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor
 from codex_lb.control.usecases.event_ports import Bound, Events, Failed, Remembered, Unbound
@@ -52,10 +53,10 @@ class SharedContinuities(MemoryContinuities):
         if anchors:
             self._events.publish(Remembered(tuple(anchors), account_id))
 
-    async def note_failure(self, key: bytes, account_ids: Sequence[AccountId]) -> None:
+    async def note_failure(self, failure: Failure) -> None:
         """Keeps it everywhere: whoever tries again may ask another control."""
-        await super().note_failure(key, account_ids)
-        self._events.publish(Failed(key, tuple(account_ids)))
+        await super().note_failure(failure)
+        self._events.publish(Failed(failure))
 
     async def take_in(self, event: Bound | Unbound | Remembered | Failed) -> None:
         """What another control told."""
@@ -64,7 +65,7 @@ class SharedContinuities(MemoryContinuities):
                 await super().bind(keys, account_id)
             case Unbound(keys):
                 await super().unbind(keys)
-            case Failed(key, account_ids):
-                await super().note_failure(key, account_ids)
+            case Failed(failure):
+                await super().note_failure(failure)
             case Remembered(anchors, account_id):
                 self.recall(anchors, account_id)

@@ -45,6 +45,15 @@ class Affinity:
 KIND_OF_LETTER = {kind[0].encode(): kind for kind in AffinityKind}
 
 
+class Failure(Struct, frozen=True):
+    """Upstream failed a turn on an account."""
+
+    keys: tuple[bytes, ...]  # of its conversation; none where nobody knows it
+    account_id: AccountId
+    ago_s: float = 0.0  # when the attempt ended
+    lasted_s: float = 0.0
+
+
 class Claim(Struct, frozen=True):
     """What a turn asks of selection, and why."""
 
@@ -54,6 +63,11 @@ class Claim(Struct, frozen=True):
     reason: str  # for the decision record; empty when nothing ties the turn
     avoided: tuple[AccountId, ...] = ()  # where upstream just failed the conversation, the latest last
     unsteady: tuple[AccountId, ...] = ()  # where it just failed others, as far as that concerns this one
+
+    @property
+    def is_hurt(self) -> bool:
+        """Whether there are accounts to keep away from."""
+        return bool(self.avoided or self.unsteady)
 
     def cautions(self) -> Iterator[Mapping[AccountId, str]]:
         """What to keep away from and why, while anybody else can serve; the most cautious first.

@@ -197,13 +197,17 @@ class Settlement(Struct, frozen=True):
     ended_at: datetime
     cost_micro_usd: int | None = None  # unknown is never 0
     cost_source: str = ""  # the rates it is from, or why there is none
-    failed_affinity_key: bytes = b""  # of the conversation, if upstream failed it; not kept
-    left: tuple[AccountId, ...] = ()  # where upstream failed the same turn before, the latest last; not kept
+    failed_affinity_keys: tuple[bytes, ...] = ()  # of the conversation, if upstream failed it; not kept
 
     @property
     def is_failing(self) -> bool:
         """Whether upstream failed the turn, for whatever reason that may meet other turns on the account as well."""
         return self.fault is not None and self.fault.blame in (Blame.ACCOUNT, Blame.MODEL, Blame.UPSTREAM)
+
+    @property
+    def lasted_s(self) -> float:
+        """From the grant to the end, as the gateway saw it."""
+        return max(0.0, (self.timings.total_s or 0.0) - (self.timings.leased_s or 0.0))
 
 
 class TurnReport(Struct, frozen=True):

@@ -8,6 +8,7 @@ from math import isfinite
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.api.errors.v1 import reasons_pb2
+from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.evidence import (
     CLOSED_CODES,
     QUOTA_CODES,
@@ -166,6 +167,16 @@ def lease(message: pb.HeldLease) -> Lease:
     )
 
 
+def recent_failure(message: pb.RecentFailure) -> Failure:
+    """A failure that a gateway remembers."""
+    return Failure(
+        keys=tuple(message.affinity_keys),
+        account_id=AccountId(message.account_id),
+        ago_s=read_seconds(message.ago),
+        lasted_s=read_seconds(message.lasted),
+    )
+
+
 def decision(message: pb.Decision) -> Decision:
     """A decision record."""
     return Decision(
@@ -199,8 +210,7 @@ def settlement(message: pb.Settlement, held: Lease, *, clock_ahead: timedelta) -
         service_tier=message.service_tier,
         upstream_transport=message.upstream_transport,
         ended_at=ended_at,
-        failed_affinity_key=message.failed_affinity_key,
-        left=tuple(AccountId(account_id) for account_id in message.left_account_ids),
+        failed_affinity_keys=tuple(message.failed_affinity_keys),
     )
 
 

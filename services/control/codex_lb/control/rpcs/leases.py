@@ -162,6 +162,8 @@ class Session:
             held = [lease_wire.lease(one) for one in message.held]
             undelivered = await rpc.leases.reconcile(self.replica_id, held)
             await rpc.limits.announced(held, undelivered)
+            for failure in message.failures:
+                await rpc.settle.failed_before(lease_wire.recent_failure(failure))
         if message.settlements or message.turns:
             # Before the acquires: a turn that moves on must find its old slot free and its old account judged.
             await self._settle(message, tasks)

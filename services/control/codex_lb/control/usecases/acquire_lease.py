@@ -174,7 +174,7 @@ class AcquireLease:
         excluded = {**turn.wanted.excluded, **turn.unreadable}
         for avoided in tie.cautions():
             elsewhere = self._choose_among(turn, tie, {**avoided, **excluded})
-            if elsewhere.account_id is not None:
+            if elsewhere.account_id is not None or (elsewhere.is_busy and self._may_hold_out(turn)):
                 return elsewhere
         return self._choose_among(turn, tie, excluded)
 
@@ -191,12 +191,21 @@ class AcquireLease:
         )
 
     def _is_worth_waiting(self, turn: Turn, tie: Claim, choice: Choice) -> bool:
-        """Whether the account that can read the whole conversation lacks but a slot, and may have one in a moment."""
-        if not tie.is_worth_waiting or tie.is_bound or tie.preferred in {None, choice.account_id}:
+        """Whether an account lacks but a slot, may have one in a moment, and is worth that moment.
+
+        So are accounts that failed nobody, to a conversation that has only others left, and the account that can read the
+        whole conversation, to every other.
+        """
+        if tie.is_bound or not self._may_hold_out(turn):
             return False
-        if self._waited_s(turn) >= OWNER_WAIT_S or self._left_s(turn) <= 0:
+        if choice.account_id is None and choice.is_busy and tie.is_hurt:
+            return True
+        if not tie.is_worth_waiting or tie.preferred in {None, choice.account_id}:
             return False
         return any(p.account_id == tie.preferred and p.reason == NO_SLOT for p in choice.decision.passed_over)
+
+    def _may_hold_out(self, turn: Turn) -> bool:
+        return self._waited_s(turn) < OWNER_WAIT_S and self._left_s(turn) > 0
 
     def _returns_soon(self, turn: Turn, tie: Claim, choice: Choice) -> bool:
         """Whether an account returns that the turn can wait for: a rate that is over in a moment is worth the moment."""

@@ -46,7 +46,7 @@ class Turn:
     answer: asyncio.Future[Granted | Refused]
     ties: Ties
     unreadable: dict[AccountId, str] = field(default_factory=dict)
-    is_holding_out: bool = False  # for a slot of one account
+    is_holding_out: bool = False  # for a slot of accounts that are worth the wait
     is_in_the_dark: bool = False  # an account would do, but nobody can tell whether its slots are free
     kind: Hashable = None
     position: int = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor
@@ -65,10 +66,9 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Upstream failed a turn, on the last of these accounts just now."""
+    """Upstream failed a turn."""
 
-    key: bytes  # of its conversation; empty where nobody knows it
-    account_ids: tuple[AccountId, ...]
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)

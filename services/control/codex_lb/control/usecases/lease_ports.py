@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from codex_lb.control.domain.continuity import Affinity
+from codex_lb.control.domain.continuity import Affinity, Failure
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Anchor, Lease
 
@@ -106,11 +106,8 @@ class Continuities(Protocol):
         """A turn with these keys was given to an account."""
         ...
 
-    async def note_failure(self, key: bytes, account_ids: Sequence[AccountId]) -> None:
-        """Upstream failed a turn on these accounts, on the last of them just now.
-
-        `key` is of its conversation; empty where nobody knows it.
-        """
+    async def note_failure(self, failure: Failure) -> None:
+        """Upstream failed a turn."""
         ...
 
     async def failed_lately(self, keys: Sequence[bytes]) -> tuple[AccountId, ...]:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import structlog
 from msgspec.structs import replace
 
+from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.evidence import Evidence
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Blame, Fault, Lease, Outcome, Settlement, Timings, TurnReport
@@ -56,9 +57,9 @@ class SettleLeases:
             lease = settlement.lease
             await self._leases.end(lease.lease_id, epoch=lease.epoch)
             await self._continuities.remember(settlement.anchors, lease.account_id)
-            if settlement.failed_affinity_key or settlement.is_failing:
-                failed_on = (*settlement.left, lease.account_id)
-                await self._continuities.note_failure(settlement.failed_affinity_key, failed_on)
+            if settlement.failed_affinity_keys or settlement.is_failing:
+                failure = Failure(settlement.failed_affinity_keys, lease.account_id, lasted_s=settlement.lasted_s)
+                await self._continuities.note_failure(failure)
             learned += [
                 (lease.account_id, evidence)
                 for evidence in settlement.evidence
@@ -66,6 +67,10 @@ class SettleLeases:
             ]
         await self._limits.settle(settlements)
         return learned
+
+    async def failed_before(self, failure: Failure) -> None:
+        """A gateway says once more where upstream failed a turn: this control may have been started since."""
+        await self._continuities.note_failure(failure)
 
     async def record(
         self,

@@ -15,7 +15,9 @@ from codex_lb.control.usecases.asked_turn import Granted, Turn
 from codex_lb.control.usecases.refusals import Refused
 from codex_lb.kit.clock import Clock
 
-OWNER_WAIT_S = 2.0  # for a slot of the account that knows the conversation, before its thoughts are given up
+# For a slot of the account that knows the conversation, before its thoughts are given up; and for one of any account that
+# did not fail it, before it is tried again where it was failed.
+OWNER_WAIT_S = 2.0
 WAITING_MAX = 10_000  # turns in the queue; more would all wait in vain
 KEY_WAITING_MAX = 1_000  # turns of one key that wait for each other; the room is for all keys
 AWAY_WAIT_S = 4.0  # for Redis, or for gateways to announce what they hold: a little longer than both take
@@ -109,7 +111,8 @@ class WaitingLine:
     def _line_up(self, turn: Turn) -> None:
         tie = turn.tie
         owner = tie.preferred if tie.is_bound or turn.is_holding_out else None
-        turn.kind = (turn.wanted.model, owner, frozenset(turn.wanted.excluded), self._desk.scope(turn))
+        avoided = {*tie.avoided, *tie.unsteady} if turn.is_holding_out else ()
+        turn.kind = (turn.wanted.model, owner, frozenset((*turn.wanted.excluded, *avoided)), self._desk.scope(turn))
         turn.position = self._queue.put(turn)
         self._changed.set()
 

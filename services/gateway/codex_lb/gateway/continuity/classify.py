@@ -40,6 +40,14 @@ class Continuity:
     affinity_keys: tuple[bytes, ...] = ()
     chain: Chain | None = None  # of a conversation that its client does not name
 
+    @property
+    def failure_keys(self) -> tuple[bytes, ...]:
+        """By which it is known again if it failed: the narrowest; where nobody names it, the request before as well.
+
+        A client that tries again may say something else, as a new end of what the model answered last.
+        """
+        return self.affinity_keys[: 1 if self.chain is None else 2]
+
 
 NO_CONTINUITY = Continuity()
 

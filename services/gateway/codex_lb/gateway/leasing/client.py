@@ -23,6 +23,7 @@ from codex_lb.gateway.errors import ControlUnavailableError
 from codex_lb.gateway.leasing import wire
 from codex_lb.gateway.leasing.lease import AnchorKind, Lease, LeaseEnd, Timings, TurnEnd, Wanted
 from codex_lb.gateway.leasing.outbox import Entry, Outbox
+from codex_lb.gateway.leasing.recent_failures import RecentFailures
 from codex_lb.gateway.outcome import Abandoned
 from codex_lb.kit.backoff import Backoff
 from codex_lb.kit.clock import Clock
@@ -112,6 +113,7 @@ class LeaseClient:
         self._hello = pb.Hello(replica_id=replica_id, version=version, protocol=PROTOCOL)
         self._asked: dict[int, Asked] = {}
         self._held: dict[str, Lease] = {}
+        self._failures = RecentFailures()
         self._last_acquire_id = 0
         self._outgoing: Outgoing | None = None  # of the stream that is open
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -160,7 +162,9 @@ class LeaseClient:
     def settle(self, lease: Lease, end: LeaseEnd) -> None:
         """Ends a lease. Returns at once: the outbox sees to it that control learns of it."""
         self._held.pop(lease.lease_id, None)
-        self._keep(wire.settlement(lease, end))
+        settlement = wire.settlement(lease, end)
+        self._failures.note(settlement, now=self._clock.monotonic())
+        self._keep(settlement)
         if any(anchor.kind is AnchorKind.COMPACTION for anchor in end.anchors):
             self._flush()  # the client's next turn, at whichever gateway, is bound by it
 
@@ -232,6 +236,7 @@ class LeaseClient:
             held=[lease.proof for lease in self._held.values()],
             heartbeat=pb.Heartbeat(sent_at=wire.now()),
             acquires=waiting,
+            failures=self._failures.told(now=self._clock.monotonic()),
         )
         for start in range(0, len(unsettled), PORTION_ENTRIES):
             portion = Outgoing()

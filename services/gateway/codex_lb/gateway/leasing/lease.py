@@ -97,9 +97,9 @@ class LeaseEnd:
     quota: tuple[WindowSeen, ...] = ()
     quota_at: datetime | None = None
     anchors: tuple[Anchor, ...] = ()  # state that passed by and belongs to the account
-    affinity_key: bytes = b""  # the narrowest of the conversation
-    left: tuple[str, ...] = ()  # accounts that failed the same turn before, the latest last
+    failure_keys: tuple[bytes, ...] = ()  # of the conversation, by which it is known again if it failed
     has_begun: bool = False  # upstream began to answer
+    silent_s: float = 0.0  # for how long upstream had said nothing when the client hung up
 
 
 @dataclass(slots=True)

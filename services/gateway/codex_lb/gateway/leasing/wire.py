@@ -33,7 +33,10 @@ BLAME = {
 }
 # Failures that a conversation would meet on every account: the client's to mend, and our own network's.
 EVERYWHERE = frozenset({Blame.CLIENT, Blame.NETWORK})
-SILENT_S = 10.0  # without the beginning of an answer, when a client hangs up: to it, the account has failed
+# To a client that hangs up after as long a silence, the account has failed: it began no answer, or stopped in one for
+# longer than models think without a word.
+SILENT_S = 10.0
+STOPPED_S = 60.0
 OUTCOME: dict[type[Outcome], pb.Outcome.ValueType] = {
     Completed: pb.OUTCOME_COMPLETED,
     Limited: pb.OUTCOME_LIMITED,
@@ -138,26 +141,16 @@ def settlement(held: Lease, end: LeaseEnd) -> pb.Settlement:
             message.fault.CopyFrom(fault(problem))
             refused_until = _refused_until(problem, end.ended_at)
             if problem.blame not in EVERYWHERE or problem.code in STATE_LOST:
-                _note_failed(message, end)
+                message.failed_affinity_keys.extend(end.failure_keys)
         case Abandoned():
-            if _was_silent(end):
-                _note_failed(message, end)
+            if end.silent_s >= (STOPPED_S if end.has_begun else SILENT_S):
+                message.failed_affinity_keys.extend(end.failure_keys)
     if end.quota or refused_until is not None:
         seen = message.evidence.add(observed_at=instant(end.quota_at or end.ended_at))
         seen.windows.extend(window(w) for w in end.quota)
         if refused_until is not None:
             seen.refused_until.CopyFrom(instant(refused_until))
     return message
-
-
-def _note_failed(message: pb.Settlement, end: LeaseEnd) -> None:
-    message.failed_affinity_key = end.affinity_key
-    message.left_account_ids.extend(end.left)
-
-
-def _was_silent(end: LeaseEnd) -> bool:
-    began_s, ended_s = end.timings.dispatched_s, end.timings.total_s
-    return not end.has_begun and began_s is not None and ended_s is not None and ended_s - began_s >= SILENT_S
 
 
 def _refused_until(problem: Fault, ended_at: datetime) -> datetime | None:

@@ -98,6 +98,11 @@ class TurnContext:
         """Seconds since the request was read."""
         return self.clock.monotonic() - self.request.started
 
+    def silent_s(self) -> float:
+        """Seconds since upstream said something, or was asked."""
+        asked = self.request.started + (self.timings.dispatched_s or 0.0)
+        return self.clock.monotonic() - max(self.deadline.heard, asked)
+
 
 class Attempt(Protocol):
     """One upstream call under a lease."""

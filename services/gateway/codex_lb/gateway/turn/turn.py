@@ -170,7 +170,6 @@ class Turn:
             self._end.attempts += 1
             try:
                 async with held(self._turns.leases, self._wanted(excluded), self._clock) as holding:
-                    holding.end.left = tuple(excluded)
                     outcome, step, attempt, budget = await self._spend(holding, budget)
             except LeaseRefusedError as refusal:
                 self._end.attempts -= 1
@@ -201,7 +200,7 @@ class Turn:
         self._timings.leased_s = self._context.elapsed()
         self._end.lease_id, self._end.account_id = holding.lease.lease_id, holding.lease.account_id
         holding.end.timings = self._timings
-        holding.end.affinity_key = next(iter(self._request.continuity.affinity_keys), b"")
+        holding.end.failure_keys = self._request.continuity.failure_keys
         retries = 0
         while True:
             attempt = self._caller.attempt(self._context)
@@ -211,6 +210,7 @@ class Turn:
                 # Codex leaves as soon as it has the last event: what was answered by then is an answer.
                 self._end.outcome = attempt.outcome or self._watch.interruption or Abandoned()
                 holding.end.outcome = self._end.outcome
+                holding.end.silent_s = self._context.silent_s()
                 self._timings.total_s = self._context.elapsed()
                 raise
             if is_lost(outcome) and not self._delivery.is_visible:

@@ -255,6 +255,7 @@ class AttachRequest(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     BEGUN_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First message of a stream, and only there."""
@@ -289,6 +290,12 @@ class AttachRequest(_message.Message):
     def begun(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Leases that upstream has begun to answer, by lease_id; told only of those that took a create slot."""
 
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecentFailure]:
+        """Where upstream failed turns lately, in the message of hello: a control which lost its memory keeps sessions away from
+        there again.
+        """
+
     def __init__(
         self,
         *,
@@ -300,14 +307,55 @@ class AttachRequest(_message.Message):
         held: _abc.Iterable[Global___HeldLease] | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         begun: _abc.Iterable[_builtins.str] | None = ...,
+        failures: _abc.Iterable[Global___RecentFailure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquires", b"acquires", "begun", b"begun", "heartbeat", b"heartbeat", "held", b"held", "hello", b"hello", "settlements", b"settlements", "turns", b"turns", "withdrawals", b"withdrawals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquires", b"acquires", "begun", b"begun", "failures", b"failures", "heartbeat", b"heartbeat", "held", b"held", "hello", b"hello", "settlements", b"settlements", "turns", b"turns", "withdrawals", b"withdrawals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
+
+@_typing.final
+class RecentFailure(_message.Message):
+    """RecentFailure says once more what a settlement said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFFINITY_KEYS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    AGO_FIELD_NUMBER: _builtins.int
+    LASTED_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Account on which it was failed."""
+    @_builtins.property
+    def affinity_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Strongest keys of the session that was failed, if it has any."""
+
+    @_builtins.property
+    def ago(self) -> _duration_pb2.Duration:
+        """How long ago the attempt ended."""
+
+    @_builtins.property
+    def lasted(self) -> _duration_pb2.Duration:
+        """How long it had lasted."""
+
+    def __init__(
+        self,
+        *,
+        affinity_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        account_id: _builtins.str = ...,
+        ago: _duration_pb2.Duration | None = ...,
+        lasted: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ago", b"ago", "lasted", b"lasted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "affinity_keys", b"affinity_keys", "ago", b"ago", "lasted", b"lasted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecentFailure: _TypeAlias = RecentFailure  # noqa: Y015
 
 @_typing.final
 class AttachResponse(_message.Message):
@@ -1264,8 +1312,7 @@ class Settlement(_message.Message):
     SERVICE_TIER_FIELD_NUMBER: _builtins.int
     UPSTREAM_TRANSPORT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
-    FAILED_AFFINITY_KEY_FIELD_NUMBER: _builtins.int
-    LEFT_ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    FAILED_AFFINITY_KEYS_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     """How it ended."""
     calls: _builtins.int
@@ -1274,8 +1321,6 @@ class Settlement(_message.Message):
     """Tier that upstream says it used."""
     upstream_transport: _builtins.str
     """How upstream was spoken to: "http" or "websocket"."""
-    failed_affinity_key: _builtins.bytes
-    """Strongest key of the session, if upstream failed it: for a while its turns go elsewhere where they can."""
     @_builtins.property
     def lease(self) -> Global___HeldLease:
         """The lease; settling it twice changes nothing."""
@@ -1305,8 +1350,8 @@ class Settlement(_message.Message):
         """When the lease ended, by the gateway's clock."""
 
     @_builtins.property
-    def left_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Accounts on which upstream failed the same turn before, the latest last; its turns keep away from these as long."""
+    def failed_affinity_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Strongest keys of the session, if upstream failed it: for a while its turns go elsewhere where they can."""
 
     def __init__(
         self,
@@ -1322,12 +1367,11 @@ class Settlement(_message.Message):
         service_tier: _builtins.str = ...,
         upstream_transport: _builtins.str = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
-        failed_affinity_key: _builtins.bytes = ...,
-        left_account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        failed_affinity_keys: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "fault", b"fault", "lease", b"lease", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "calls", b"calls", "ended_at", b"ended_at", "evidence", b"evidence", "failed_affinity_key", b"failed_affinity_key", "fault", b"fault", "lease", b"lease", "left_account_ids", b"left_account_ids", "outcome", b"outcome", "service_tier", b"service_tier", "timings", b"timings", "upstream_transport", b"upstream_transport", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "calls", b"calls", "ended_at", b"ended_at", "evidence", b"evidence", "failed_affinity_keys", b"failed_affinity_keys", "fault", b"fault", "lease", b"lease", "outcome", b"outcome", "service_tier", b"service_tier", "timings", b"timings", "upstream_transport", b"upstream_transport", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
