@@ -26,6 +26,7 @@ from codex_lb.control.domain.evidence import (
     Source,
     Standing,
     UsageSeen,
+    is_nothing_new,
     record_of,
     standing,
 )
@@ -60,6 +61,21 @@ def test_late_repeated_and_shuffled_evidence_gives_the_same_standing(
 
     assert first == second
     assert standing(first, generation=generation, now=now) == standing(second, generation=generation, now=now)
+
+
+@given(st.lists(evidence, max_size=12), evidence, moments, st.integers(0, 40_000))
+def test_what_says_nothing_new_changes_neither_the_standing_nor_the_windows_then_and_later(
+    seen: list[Evidence], one: Evidence, now: datetime, later_s: int
+) -> None:
+    before, later = record_of(seen), now + timedelta(seconds=later_s)
+    known = standing(before, generation=2, now=now)
+
+    after = before.joined(one)
+
+    if is_nothing_new(one, before, known):
+        assert standing(after, generation=2, now=now) == known
+        assert standing(after, generation=2, now=later) == standing(before, generation=2, now=later)
+        assert [one.window for one in after.usage.values()] == [one.window for one in before.usage.values()]
 
 
 @given(st.lists(evidence, max_size=12))

@@ -229,6 +229,21 @@ def standing(record: Record, *, generation: int, now: datetime) -> Standing:
     return Standing(AccountStatus.ACTIVE, "", None, is_probing=bool(blocking), probing_since=passed)
 
 
+def is_nothing_new(evidence: Evidence, record: Record, known: Standing) -> bool:
+    """Whether an account stands as before, and its windows look as before, after one more observation.
+
+    Most turns say no more than that it serves, which lifts refusals and nothing else, and show the windows as they were.
+    """
+    match evidence:
+        case Served():
+            return known.is_ready and not known.is_probing
+        case UsageSeen(window=window):
+            seen = record.usage.get(window.kind)
+            return not record.refusals and seen is not None and seen.window == window
+        case _:
+            return False
+
+
 # Upstream's words for "your plan does not cover this", as against "wait until the window resets".
 PLAN_REFUSALS = frozenset({"insufficient_quota", "usage_not_included", "quota_exceeded", "billing_hard_limit_reached"})
 

@@ -91,15 +91,21 @@ class Roster:
 
     def put(self, candidate: Candidate) -> None:
         """Adds an account, or takes over what changed about it."""
-        if self._known.get(candidate.account_id) == candidate:
+        account_id = candidate.account_id
+        known = self._known.get(account_id)
+        if known == candidate:
             return
-        self.remove(candidate.account_id)
-        self._known[candidate.account_id] = candidate
         against = lasting_objection(candidate) or passing_objection(candidate)
-        if against is None:
-            self._put_open(candidate)
+        before = self._open.get(account_id)
+        if known is not None and before is not None and against is None:
+            self._move(known, before, candidate)  # a turn more or less changes no more, as a rule
         else:
-            self._put_closed(candidate, against)
+            self.remove(account_id)
+            if against is None:
+                self._put_open(candidate, self._place(candidate))
+            else:
+                self._put_closed(candidate, against)
+        self._known[account_id] = candidate
 
     def remove(self, account_id: AccountId) -> None:
         """Forgets an account."""
@@ -127,9 +133,25 @@ class Roster:
         passed = self._passed_over(question)
         return self._choice(question, chosen, wished, counts, eligible, passed, self._returns.first)
 
-    def _put_open(self, candidate: Candidate) -> None:
-        strategy = self.rules.strategy
-        place = Place(rank(candidate, self.rules), candidate.plan, sort_key(candidate, strategy))
+    def _place(self, candidate: Candidate) -> Place:
+        return Place(rank(candidate, self.rules), candidate.plan, sort_key(candidate, self.rules.strategy))
+
+    def _move(self, known: Candidate, before: Place, candidate: Candidate) -> None:
+        """An open account stays open."""
+        place, account_id = self._place(candidate), candidate.account_id
+        if place.rank != before.rank or place.plan != before.plan:
+            self._remove_open(known, before)
+            self._put_open(candidate, place)
+            return
+        group = self._groups[place.rank][place.plan]
+        del group.keys[bisect_left(group.keys, (before.key, account_id))]
+        insort(group.keys, (place.key, account_id))
+        if self.rules.strategy is Strategy.CAPACITY_WEIGHTED:
+            group.weights.put(account_id, weight(candidate))
+        self._open[account_id] = place
+        self._fresh_by_plan[place.plan] += known.is_nearly_spent - candidate.is_nearly_spent
+
+    def _put_open(self, candidate: Candidate, place: Place) -> None:
         by_plan = self._groups.get(place.rank)
         if by_plan is None:
             by_plan = self._groups[place.rank] = {}
@@ -138,7 +160,7 @@ class Roster:
         if group is None:
             group = by_plan[place.plan] = Group()
         insort(group.keys, (place.key, candidate.account_id))
-        if strategy is Strategy.CAPACITY_WEIGHTED:
+        if self.rules.strategy is Strategy.CAPACITY_WEIGHTED:
             group.weights.put(candidate.account_id, weight(candidate))
         self._open[candidate.account_id] = place
         self._open_by_plan[place.plan] += 1

@@ -7,6 +7,8 @@ open: gateways hold the originals, so waiting loses nothing.
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,12 +62,15 @@ class BatchWriter:
     def __init__(self, store: Store, pace: Pace) -> None:
         self._store = store
         self._pace = pace
-        self._door, self._queue = anyio.create_memory_object_stream[_Entry](ENTRIES_WAITING_MAX)
+        self._queue: deque[_Entry] = deque()
+        self._has_come = asyncio.Event()  # something is in the queue, or nothing more will be
+        self._has_room = asyncio.Event()
+        self._is_closed = False
         self._calls: set[_Call] = set()
         self._waiting = 0
         self._is_database_away = False
         self._running = anyio.CancelScope(shield=True)  # outlives a cancelled service until `close` is done with it
-        self._ended = anyio.Event()
+        self._ended = asyncio.Event()
 
     @property
     def waiting(self) -> int:
@@ -86,7 +91,11 @@ class BatchWriter:
         self._calls.add(call)
         try:
             for fact in facts:
-                await self._accept(_Entry(fact, call))
+                if self._is_closed or len(self._queue) >= ENTRIES_WAITING_MAX:
+                    await self._room()
+                self._queue.append(_Entry(fact, call))
+                self._waiting += 1
+                self._has_come.set()
             await call.done.wait()
         finally:
             self._calls.discard(call)
@@ -99,54 +108,53 @@ class BatchWriter:
         """The one task that writes."""
         try:
             with self._running:
-                async for first in self._queue:
-                    await self._gather()
-                    await self._commit(self._gathered(first))
+                while self._queue or not self._is_closed:
+                    if self._queue:
+                        await self._gather()
+                        await self._commit(self._gathered())
+                    else:
+                        self._has_come.clear()
+                        await self._has_come.wait()
         finally:
-            self._queue.close()
+            self._accept_nothing_more()
             self._ended.set()
             for call in self._calls:
                 call.done.set()
 
     async def close(self) -> None:
         """Accepts nothing more, and waits a bounded time for the rest to be committed."""
-        self._door.close()
+        self._accept_nothing_more()
         with anyio.move_on_after(self._pace.closes_within_s, shield=True):
             await self._ended.wait()
         if not self._ended.is_set():
             log.warning("ledger closed before all was committed; gateways will send it again", entries=self._waiting)
         self._running.cancel()
 
-    async def _accept(self, entry: _Entry) -> None:
-        try:
-            try:
-                self._door.send_nowait(entry)
-            except anyio.WouldBlock:
-                await self._door.send(entry)
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-            raise StoreUnavailableError("the ledger is closed") from None
-        self._waiting += 1
+    def _accept_nothing_more(self) -> None:
+        self._is_closed = True
+        self._has_come.set()
+        self._has_room.set()
+
+    async def _room(self) -> None:
+        """Returns once there is room in the queue. Raises StoreUnavailableError when the ledger is closed."""
+        while not self._is_closed and len(self._queue) >= ENTRIES_WAITING_MAX:
+            self._has_room.clear()
+            await self._has_room.wait()
+        if self._is_closed:
+            raise StoreUnavailableError("the ledger is closed")
 
     async def _gather(self) -> None:
         """Waits for more to come, a little longer while much does."""
         pace = self._pace
-        if self._gathering < ENTRIES_PER_TRANSACTION_MAX:
-            await anyio.sleep(pace.gathered_for_s)
-        if ENTRIES_ARE_MANY <= self._gathering < ENTRIES_PER_TRANSACTION_MAX:
-            await anyio.sleep(pace.gathered_for_max_s - pace.gathered_for_s)
+        if len(self._queue) < ENTRIES_PER_TRANSACTION_MAX:
+            await asyncio.sleep(pace.gathered_for_s)
+        if ENTRIES_ARE_MANY <= len(self._queue) < ENTRIES_PER_TRANSACTION_MAX:
+            await asyncio.sleep(pace.gathered_for_max_s - pace.gathered_for_s)
 
-    @property
-    def _gathering(self) -> int:
-        return self._queue.statistics().current_buffer_used
-
-    def _gathered(self, first: _Entry) -> list[_Entry]:
-        entries = [first]
-        while len(entries) < ENTRIES_PER_TRANSACTION_MAX:
-            try:
-                entries.append(self._queue.receive_nowait())
-            except (anyio.WouldBlock, anyio.EndOfStream):
-                break
-        return entries
+    def _gathered(self) -> list[_Entry]:
+        number = min(len(self._queue), ENTRIES_PER_TRANSACTION_MAX)
+        self._has_room.set()
+        return [self._queue.popleft() for _ in range(number)]
 
     async def _commit(self, entries: Sequence[_Entry]) -> None:
         """In one transaction; or in two halves, and so on, when one of the entries can never be stored."""
@@ -204,7 +212,7 @@ class _Call:
 
     left: int
     refused: list[Fact] = field(default_factory=list)
-    done: anyio.Event = field(default_factory=anyio.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def finished_one(self) -> None:
         self.left -= 1

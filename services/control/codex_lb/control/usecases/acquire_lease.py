@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
-import anyio
 from msgspec.structs import replace
 
 from codex_lb.control.domain.candidate import KEY_BUSY, NO_SLOT
@@ -106,8 +105,9 @@ class AcquireLease:
             if self.is_busy(turn.key):
                 return None if self._left_s(turn) > 0 else self.refused(turn)
             try:
-                with anyio.CancelScope(shield=True):  # a slot that is taken for a turn that is gone must be known to be
-                    granted = await self._grant(turn, choice.account_id, choice.decision)
+                # Not shielded: `take` itself sees to it that what it was cancelled in is free again, and behind it nothing
+                # waits, so no slot is taken for a turn that is gone.
+                granted = await self._grant(turn, choice.account_id, choice.decision)
             except CoordinationUnavailableError:
                 turn.is_in_the_dark = True
                 return None if self._left_s(turn) > 0 else self.refused(turn)

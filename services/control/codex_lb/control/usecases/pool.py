@@ -13,7 +13,7 @@ from datetime import datetime
 
 from codex_lb.control.domain.account import Account, AccountStatus
 from codex_lb.control.domain.catalog import Catalog
-from codex_lb.control.domain.evidence import Evidence, Record, Standing, record_of, standing
+from codex_lb.control.domain.evidence import Evidence, Record, Standing, is_nothing_new, record_of, standing
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.usecases.ports import Store
 from codex_lb.control.usecases.vault_ports import Sealed, SealedCredential, Vault
@@ -37,10 +37,14 @@ class Member:
             self.known_standing = known
         return known
 
-    def observe(self, evidence: Evidence) -> None:
-        """Takes one more observation in."""
-        self.record = self.record.joined(evidence)
+    def observe(self, evidence: Evidence) -> bool:
+        """Takes one more observation in; False when nothing that is decided can be another for it."""
+        before, self.record = self.record, self.record.joined(evidence)
+        known = self.known_standing
+        if known is not None and is_nothing_new(evidence, before, known):
+            return False
         self.known_standing = None
+        return True
 
 
 class Pool:
@@ -152,8 +156,8 @@ class Pool:
         member = self._members.get(account_id)
         if member is None:
             return False
-        member.observe(evidence)
-        self._changed(account_id)
+        if member.observe(evidence):
+            self._changed(account_id)
         return True
 
     def note_plan(self, account_id: AccountId, plan: str, *, now: datetime) -> Account | None:

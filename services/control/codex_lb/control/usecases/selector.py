@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from codex_lb.control.domain.account import capacity
 from codex_lb.control.domain.candidate import Candidate
 from codex_lb.control.domain.deadlines import Deadlines
@@ -34,10 +36,11 @@ class Selector:
         self._clock = clock
         self._random = random
         self._changed: set[AccountId] = set()
+        self._moved: set[AccountId] = set()  # whose slots were taken or freed, and as a rule no more
         self._due = Deadlines()  # when time alone changes what an account can do
         self._roster = Roster(rules_of(book.now))
         pool.on_change(self._changed.add)
-        leases.on_change(self._changed.add)
+        leases.on_change(self._moved.add)
         book.on_change(self._take_settings)
 
     def plans_offering(self, model: str) -> frozenset[str] | None:
@@ -67,18 +70,34 @@ class Selector:
         self._changed.update(member.account.account_id for member in self._pool.members())
 
     def _catch_up(self) -> None:
-        now = self._clock.now()
+        now, leases, roster = self._clock.now(), self._leases, self._roster
         self._changed.update(self._due.passed(now))
+        while self._moved:
+            account_id = self._moved.pop()
+            known = roster.get(account_id)
+            if known is None or known.is_probing:  # turns that probe have a say in when an account changes next
+                self._changed.add(account_id)
+            elif account_id not in self._changed:
+                roster.put(
+                    replace(
+                        known,
+                        in_use=leases.in_use(account_id),
+                        creating=leases.creating(account_id),
+                        last_chosen=leases.last_granted(account_id),
+                    )
+                )
         while self._changed:
-            account_id = self._changed.pop()
-            member = self._pool.get(account_id)
-            if member is None:
-                self._roster.remove(account_id)
-                self._due.set(account_id, None)
-                continue
-            candidate = self._candidate(member, now)
-            self._roster.put(candidate)
-            self._due.set(account_id, changing_at(candidate, now))
+            self._put(self._changed.pop(), now)
+
+    def _put(self, account_id: AccountId, now: datetime) -> None:
+        member = self._pool.get(account_id)
+        if member is None:
+            self._roster.remove(account_id)
+            self._due.set(account_id, None)
+            return
+        candidate = self._candidate(member, now)
+        self._roster.put(candidate)
+        self._due.set(account_id, changing_at(candidate, now))
 
     def _candidate(self, member: Member, now: datetime) -> Candidate:
         account, leases, settings = member.account, self._leases, self._book.now
