@@ -86,4 +86,15 @@ async def test_when_a_key_was_last_used_follows_from_the_request_log(store: Data
             await unit.api_keys.add(key)
         await unit.turns.record([], reports)
 
-        assert await unit.api_keys.last_used() == {FULL.api_key_id: last}
+        assert await unit.api_keys.last_used([FULL.api_key_id, BARE.api_key_id]) == {FULL.api_key_id: last}
+
+
+async def test_when_keys_were_last_used_is_told_of_those_that_are_asked_about(store: Database) -> None:
+    reports = [structs.replace(report(f"turn_{k}"), api_key_id=k) for k in (FULL.api_key_id, BARE.api_key_id)]
+    async with store.begin(writing=True) as unit:
+        for key in (FULL, BARE):
+            await unit.api_keys.add(key)
+        await unit.turns.record([], reports)
+
+        assert (await unit.api_keys.last_used([BARE.api_key_id])).keys() == {BARE.api_key_id}
+        assert await unit.api_keys.last_used([]) == {}

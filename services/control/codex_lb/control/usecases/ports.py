@@ -87,8 +87,8 @@ class ApiKeys(Protocol):
         """Removes it; what it spent stays."""
         ...
 
-    async def last_used(self) -> Mapping[ApiKeyId, datetime]:
-        """When turns of each key were last recorded."""
+    async def last_used(self, of: Collection[ApiKeyId]) -> Mapping[ApiKeyId, datetime]:
+        """When turns of each of these keys were last recorded."""
         ...
 
 

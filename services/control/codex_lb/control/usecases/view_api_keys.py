@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,21 +46,21 @@ class ViewApiKeys:
 
     async def page(self, *, size: int, token: str) -> Page[ApiKeyView]:
         """Keys behind the page token's, oldest first. Raises InvalidPageTokenError."""
-        last_used = await self._last_used()
         page = page_of(self._book.all(), lambda key: (key.created_at, key.api_key_id), size=size, token=token)
+        last_used = await self._last_used([key.api_key_id for key in page.entries])
         views = [await self._view(key, last_used.get(key.api_key_id)) for key in page.entries]
         return Page(tuple(views), page.next_page_token, page.total)
 
     async def view(self, key: ApiKey) -> ApiKeyView:
         """A key as people see it."""
-        return await self._view(key, (await self._last_used()).get(key.api_key_id))
+        return await self._view(key, (await self._last_used([key.api_key_id])).get(key.api_key_id))
 
     async def _view(self, key: ApiKey, last_used_at: datetime | None) -> ApiKeyView:
         use = await self._limits.use_of(key)
         return ApiKeyView(key, last_used_at, use, self._clock.now(), self._leases.held_by_key(key.api_key_id))
 
-    async def _last_used(self) -> Mapping[ApiKeyId, datetime]:
+    async def _last_used(self, of: Collection[ApiKeyId]) -> Mapping[ApiKeyId, datetime]:
         with suppress(StoreUnavailableError):
             async with self._store.begin(writing=False) as unit:
-                return await unit.api_keys.last_used()
+                return await unit.api_keys.last_used(of)
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import RowMapping, delete, func, insert, select, update
@@ -49,12 +49,13 @@ class SqlApiKeys:
         deleted = await self._transaction.run(delete(api_keys).where(api_keys.c.api_key_id == api_key_id))
         return deleted.rowcount > 0
 
-    async def last_used(self) -> Mapping[ApiKeyId, datetime]:
+    async def last_used(self, of: Collection[ApiKeyId]) -> Mapping[ApiKeyId, datetime]:
         # One probe of the index per key: a GROUP BY over the request log would read all of it.
         newest = (
             select(func.max(turns.c.started_at)).where(turns.c.api_key_id == api_keys.c.api_key_id).scalar_subquery()
         )
-        rows = await self._transaction.run(select(api_keys.c.api_key_id, newest.label("used_at")))
+        asked = select(api_keys.c.api_key_id, newest.label("used_at")).where(api_keys.c.api_key_id.in_(of))
+        rows = await self._transaction.run(asked)
         return {ApiKeyId(row["api_key_id"]): row["used_at"] for row in rows.mappings() if row["used_at"] is not None}
 
     async def _put_limits(self, key: ApiKey) -> None:
