@@ -73,7 +73,7 @@ lock: setup ## write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
 
-bench: setup ## measure CPU, latency and memory beside a bare pass-through; ARGS="short long" for some of it
+bench: setup ## measure CPU, latency and memory beside a bare pass-through, with verdicts; ARGS="short long" for some of it
 	@$(BIN)/python -m bench $(ARGS)
 
 SEQUENCES := 20000

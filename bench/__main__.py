@@ -7,96 +7,145 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
-from bench import figures as f
-from bench import forms, results, subjects
+from bench import costs, forms, latency, ledger, memory, others, peers, subjects, table
 from bench.loads import LOADS
-from bench.subjects import OTHER_CORE, Started, Subject, start_upstream
+from bench.measured import Figures
+from bench.subjects import OTHER_CORE, Source, Started, Subject, start_upstream
+from bench.targets import Verdict
 
-Figure = Callable[[Sequence[Subject], Subject, int], Awaitable[f.Figures]]
+CPU_S = 1.2  # how long a subject is loaded in one round
+FORM_ROUNDS_MAX = 3  # of figures whose every round takes long
 
-COSTS = {  # what the figure of a load is called
-    "short": "short turn, CPU us",
-    "long": "long stream, CPU us per event",
-    "paced": "paced stream, CPU us per event",
-    "chat": "chat stream, CPU us per event",
-    "body": "8 MB body, CPU us",
-    "zstd": "8 MB zstd body, CPU us",
-}
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What is at hand when a figure is measured."""
+
+    source: Source
+    folder: Path
+    rounds: int
+    fresh: Sequence[Started]  # subjects that can be started anew
+    subjects: Sequence[Subject] = ()  # those that run, side by side
+
+    def for_load(self, load: str) -> list[Subject]:
+        """Those that understand it."""
+        return [subject for subject in self.subjects if load in subject.loads]
+
+    @property
+    def product(self) -> list[Subject]:
+        """Ours."""
+        return [subject for subject in self.subjects if subject.system is not None]
+
+
+Figure = Callable[[Field], Awaitable[Figures]]
 
 
 def cost(load: str) -> Figure:
     """What a load costs every subject that understands it."""
 
-    async def measured(running: Sequence[Subject], _direct: Subject, rounds: int) -> f.Figures:
-        able = [one for one in running if load != "chat" or one.system is not None]
-        return await f.cpu(COSTS[load], LOADS[load](), able, rounds=rounds, seconds=2.0)
+    async def measured(at: Field) -> Figures:
+        return await costs.cost(
+            costs.COSTS[load], LOADS[load](), at.for_load(load), at.source, rounds=at.rounds, seconds=CPU_S
+        )
 
     return measured
 
 
-FIGURES: dict[str, Figure] = {
-    "memory": lambda s, _, __: f.stream_memory(s),  # first, while nothing else has left its traces
-    **{load: cost(load) for load in COSTS},
-    "first-byte": lambda s, d, n: f.first_byte(s, d, rounds=n, seconds=6.0),
-    "events": lambda s, d, n: f.event_delay(s, d, rounds=min(n, 3), seconds=6.0),
+async def waits(at: Field, run: Callable[[Sequence[Subject], Subject], Awaitable[Figures]]) -> Figures:
+    """A latency, against upstream asked directly."""
+    async with others.nothing(at.source.url, at.folder) as direct:
+        return await run(at.for_load("waits"), direct)
+
+
+SIDE_BY_SIDE: dict[str, Figure] = {
+    "idle": lambda at: memory.idle(at.subjects),  # memory comes first, while nothing else has left its traces
+    "streams": lambda at: memory.per_stream(at.for_load("waits")),
+    "sockets": lambda at: memory.sockets(at.product),
+    **{load: cost(load) for load in costs.COSTS},
+    "first-byte": lambda at: waits(at, lambda s, d: latency.first_byte(s, d, seconds=5.0)),
+    "events": lambda at: waits(at, lambda s, d: latency.event_delay(s, d, seconds=5.0)),
 }
-FORMS = {"start": forms.start, "gateways": forms.gateways, "scale": forms.scale}
+ALONE: dict[str, Figure] = {
+    "peaks": lambda at: memory.peaks(at.fresh, at.source.url, at.folder),
+    "pools": lambda at: forms.pools(at.source, at.folder, rounds=min(at.rounds, FORM_ROUNDS_MAX)),
+    "checks": lambda at: forms.checks(at.source, at.folder, rounds=min(at.rounds, FORM_ROUNDS_MAX)),
+    "gateways": lambda at: forms.gateways(at.source, at.folder, rounds=min(at.rounds, FORM_ROUNDS_MAX)),
+    "start": lambda at: forms.start(at.source, at.folder),
+}
+ON_REQUEST: dict[str, Figure] = {
+    "growth": lambda at: memory.growth([subjects.split, subjects.all_in_one], at.source.url, at.folder),
+}
 STARTED: dict[str, Started] = {
     "split": subjects.split,
     "all-in-one": subjects.all_in_one,
-    "floor": subjects.floor,
-    "nginx": subjects.nginx,
+    "floor": others.floor,
+    "nginx": others.nginx,
+    "litellm": peers.litellm,
 }
 
 
-async def main(wanted: Sequence[str], against: Sequence[str], rounds: int, *, is_kept: bool) -> None:
-    """Measures, compares with the last results, and keeps them."""
+async def main(wanted: Sequence[str], against: Sequence[str], rounds: int) -> Figures:
+    """Measures, and tells each figure as soon as it is there."""
     os.sched_setaffinity(0, {OTHER_CORE})
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    found: f.Figures = {}
+    before, found = ledger.figures_of(ledger.read()), Figures()
 
-    def report(figures: f.Figures) -> None:
-        found.update(figures)
-        results.show(figures, results.last())
+    async def measure(name: str, figure: Figure, at: Field) -> None:
+        started = time.monotonic()
+        for title, measured in (await figure(at)).items():
+            found[title] = measured
+            print("\n".join(table.figure(title, measured, before.get(title))))
+        print(f"    [{name}: {time.monotonic() - started:.0f} s]", flush=True)
 
+    fresh = [STARTED[name] for name in against if name in ("split", "all-in-one", "floor")]
     try:
-        async with AsyncExitStack() as stack:
-            upstream = await stack.enter_async_context(start_upstream())
-            running = [await stack.enter_async_context(STARTED[name](upstream, folder / name)) for name in against]
-            direct = await stack.enter_async_context(subjects.nothing(upstream, folder))
+        if SIDE_BY_SIDE.keys() & set(wanted):
+            async with AsyncExitStack() as stack:
+                source = await stack.enter_async_context(start_upstream())
+                starts = (STARTED[name](source.url, folder / name) for name in against)
+                running = [await stack.enter_async_context(start) for start in starts]
+                for name in wanted:
+                    if name in SIDE_BY_SIDE:
+                        await measure(name, SIDE_BY_SIDE[name], Field(source, folder, rounds, fresh, running))
+        async with start_upstream() as source:
             for name in wanted:
-                if name in FIGURES:
-                    report(await FIGURES[name](running, direct, rounds))
-        async with start_upstream() as upstream:
-            for name in wanted:
-                if name in FORMS:
-                    report(await FORMS[name](upstream, folder, rounds=min(rounds, 3)))
+                if figure := ALONE.get(name) or ON_REQUEST.get(name):
+                    await measure(name, figure, Field(source, folder, rounds, fresh))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if is_kept:
-        results.keep(found)
+    rows = [("target", "bound", "reached", "verdict", "kept last"), *table.verdicts(found, before)]
+    print("\n" + "\n".join(table.columns([row for row in rows if row[3] != Verdict.NOT_RUN])))
+    not_run = [f"  {what} {bound}" for what, bound, _, verdict, _ in rows if verdict == Verdict.NOT_RUN]
+    print("\n".join(["\nnot run:", *not_run]) if not_run else "\nevery target was measured")
+    return found
 
 
 def arguments() -> argparse.Namespace:
     """What was asked for."""
     known = [name for name in STARTED if name != "nginx" or shutil.which("nginx")]
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures CPU, latency and memory.")
-    parser.add_argument(
-        "figures", nargs="*", choices=[[], *FIGURES, *FORMS], help="which figures; all of them without any"
-    )
-    parser.add_argument("--against", nargs="+", choices=known, default=known, help="which subjects")
+    every = [*SIDE_BY_SIDE, *ALONE, *ON_REQUEST]
+    parser.add_argument("figures", nargs="*", choices=[[], *every], help="which; without any, all but growth")
+    parser.add_argument("--against", nargs="+", choices=known, help="which subjects; without it, all but the peers")
+    parser.add_argument("--peers", action="store_true", help="LiteLLM too; it is installed when it is not there")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
     parser.add_argument("--keep", action="store_true", help="write the results to bench/results")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    asked.against = asked.against or [name for name in known if name != "litellm" or asked.peers]
+    return asked
 
 
 if __name__ == "__main__":
     asked = arguments()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(asked.figures or [*FIGURES, *FORMS], asked.against, asked.rounds, is_kept=asked.keep))
+        measured = runner.run(main(asked.figures or [*SIDE_BY_SIDE, *ALONE], asked.against, asked.rounds))
+    if asked.keep:
+        ledger.keep(measured, ledger.now())

@@ -7,12 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import cast
 from urllib.parse import urlsplit
 
 from bench.upstream import LAST_CHUNK, MARK, STAMP_CHARS
 
 END = b"\r\n" + LAST_CHUNK
+UNSTAMPED = b"0" * STAMP_CHARS
 READ_BYTES = 256 * 2**10
 
 
@@ -95,7 +97,9 @@ class Client(asyncio.Protocol):
         now = time.monotonic_ns()
         while at >= 0:
             sent = data[at + len(MARK) : at + len(MARK) + STAMP_CHARS]
-            if sent.isdigit() and len(sent) == STAMP_CHARS and int(sent):
+            if sent == UNSTAMPED:
+                return  # and so are all others
+            if sent.isdigit() and len(sent) == STAMP_CHARS:
                 self._seen.event_s.append((now - int(sent)) / 1e9)
             at = data.find(MARK, at + 1)
 
@@ -109,15 +113,17 @@ async def connected(url: str, seen: Seen) -> Client:
     return client
 
 
-async def closed_loop(url: str, data: bytes, *, clients: int, seconds: float) -> Seen:
-    """Clients that ask again as soon as they are answered."""
+async def closed_loop(
+    url: str, data: bytes | Callable[[], bytes], *, clients: int, seconds: float = inf, turns: float = inf
+) -> Seen:
+    """Clients that ask again as soon as they are answered, for so long, or until there were so many turns."""
     seen = Seen()
     until = time.monotonic() + seconds
 
     async def one() -> None:
         client = await connected(url, seen)
-        while time.monotonic() < until:
-            await client.turn(data)
+        while time.monotonic() < until and seen.turns < turns:
+            await client.turn(data if isinstance(data, bytes) else data())
         client.close()
 
     await asyncio.gather(*(one() for _ in range(clients)))

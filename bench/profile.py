@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import uvloop
 
-from bench import stacks, subjects
+from bench import others, stacks, subjects
 from bench.loads import LOADS, Load
 from bench.process import pin, threads_s
 from bench.subjects import OTHER_CORE, Started, Subject
@@ -28,7 +28,7 @@ from bench.subjects import OTHER_CORE, Started, Subject
 PY_SPY = "py-spy==0.4.3"  # this page's alone: installed when it is first asked for
 SAMPLES_PER_S = 400
 ROUND_S = 1.0
-STARTED: dict[str, Started] = {"split": subjects.split, "all-in-one": subjects.all_in_one, "floor": subjects.floor}
+STARTED: dict[str, Started] = {"split": subjects.split, "all-in-one": subjects.all_in_one, "floor": others.floor}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ async def main(asked: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         async with (
             subjects.start_upstream() as upstream,
-            STARTED[asked.subject](upstream, Path(name) / "subject") as subject,
+            STARTED[asked.subject](upstream.url, Path(name) / "subject") as subject,
         ):
             await load.run(subject, ROUND_S)
             counted = await count(load, subject, asked.seconds)

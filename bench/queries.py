@@ -94,7 +94,7 @@ async def measured(database: str, url: str, rows: int, *, purging: bool, within_
     env = {"CODEX_LB_DATABASE_URL": url, "CODEX_LB_REQUEST_LOG_RETENTION_DAYS": "45" if purging else "0"}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name) / "data"
-        async with subjects.start_upstream() as upstream, subjects.all_in_one(upstream, folder, env=env) as subject:
+        async with subjects.start_upstream() as upstream, subjects.all_in_one(upstream.url, folder, env=env) as subject:
             assert subject.system is not None
             async with open_admin(local(subject.system.data_dir)) as admin:
                 quiet_s = await longest_gap(subject.url, within_s=5.0, meanwhile=None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from bench.load import request
-from bench.process import pin
+from bench.process import cpu_s, pin, unpin
 from codex_lb.allinone.data_dir import socket_path
 from codex_lb.api.admin.v1 import account_service_pb2 as pb
 from codex_lb.api.admin.v1 import api_key_service_pb2 as keys_pb
@@ -24,7 +24,7 @@ from codex_lb.api.admin.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from codex_lb.api.admin.v1.settings_service_pb2_grpc import SettingsServiceStub
 from codex_lb.kit.rpc_channel import open_channel
 from tests.support.logins import auth_file
-from tests.support.system import System, free_port, http_client, start_all_in_one, start_services, until
+from tests.support.system import System, http_client, start_all_in_one, start_services, until
 from tests.support.upstream import Upstream
 
 if TYPE_CHECKING:  # exists only for the type checker
@@ -35,32 +35,19 @@ Started = Callable[[str, Path], AbstractAsyncContextManager["Subject"]]  # from 
 
 MEASURED_CORE, OTHER_CORE = 0, 1
 ACCOUNTS = 20
-ACCOUNTS_PER_CALL = 500
+ACCOUNTS_PER_CALL, KEYS_AT_ONCE = 500, 20
+RESTING_CORES, LOOKED_AT_S, RESTS_WITHIN_S = 0.04, 1.0, 600.0
 PATH = "/backend-api/codex/responses"
 LIMIT = keys_pb.Limit(
     unit=keys_pb.LIMIT_UNIT_TOTAL_TOKENS, window=keys_pb.LIMIT_WINDOW_WEEK, amount_max=10**15
 )  # never reached, but counted
+PLAIN = frozenset({"short", "long", "paced", "body", "zstd", "waits"})  # loads that anything understands
+PRODUCT = PLAIN | {"chat"}
 QUIET = {  # what the clock does beside the turns is not what is measured
     "CODEX_LB_PROXY_ACCOUNT_STREAM_LIMIT": "1000",
     "CODEX_LB_TOKEN_REFRESH_INTERVAL_DAYS": "365",
     "CODEX_LB_USAGE_REFRESH_INTERVAL_SECONDS": "86400",
 }
-NGINX = """
-daemon off; worker_processes 1; pid nginx.pid; error_log stderr crit;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; client_max_body_size 0; client_body_temp_path body; proxy_temp_path proxy;
-  fastcgi_temp_path fastcgi; scgi_temp_path scgi; uwsgi_temp_path uwsgi;
-  upstream up {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=2048; keepalive_requests 1000000000;
-    location / {{
-      proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_buffering off; proxy_request_buffering off;
-    }}
-  }}
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -70,43 +57,56 @@ class Subject:
     name: str
     url: str
     parts: Mapping[str, int]  # its processes that count, by name
-    system: System | None = None
+    system: System | None = None  # of the product
     api_key: str = "none"
+    path: str = PATH
+    loads: frozenset[str] = PLAIN  # what it is asked for
 
-    def request(self, body: bytes, asked: str, *headers: str, path: str = PATH) -> bytes:
+    def request(self, body: bytes, asked: str, *headers: str, path: str | None = None) -> bytes:
         """A request to it, asking upstream for an answer like this."""
-        return request(self.url, path, body, asked, f"authorization: Bearer {self.api_key}", *headers)
+        return request(self.url, path or self.path, body, asked, f"authorization: Bearer {self.api_key}", *headers)
 
     @property
     def pids(self) -> list[int]:
         return list(self.parts.values())
 
 
+@dataclass(frozen=True)
+class Source:
+    """The upstream while it runs."""
+
+    url: str
+    pid: int
+
+
 @asynccontextmanager
-async def start_upstream() -> AsyncIterator[str]:
-    """The upstream, on the core that is not measured; its address."""
-    process = started([sys.executable, "-m", "bench.upstream"], Path.cwd())
+async def start_upstream() -> AsyncIterator[Source]:
+    """The upstream, on the core that is not measured."""
+    process = started([sys.executable, "-m", "bench.upstream"], Path.cwd(), stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
         pin(process.pid, OTHER_CORE)
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        yield Source(f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid)
     finally:
         process.kill()
         process.wait()
 
 
 @asynccontextmanager
-async def split(upstream: str, folder: Path, *, accounts: int = ACCOUNTS) -> AsyncIterator[Subject]:
+async def split(
+    upstream: str, folder: Path, *, accounts: int = ACCOUNTS, env: Mapping[str, str] | None = None, keys: bool = True
+) -> AsyncIterator[Subject]:
     """Gateway, control and worker as processes; what the worker does is not counted."""
+    environment = {**QUIET, **(env or {})}
     async with (
         http_client(upstream) as client,
-        start_services(Upstream(upstream, 0, client), made(folder), env=QUIET) as system,
+        start_services(Upstream(upstream, 0, client), made(folder), env=environment) as system,
     ):
-        api_key = await fill(system, accounts)
+        api_key = await fill(system, accounts, keys=keys)
         parts = {"gateway": system.gateway.pid, "control": system.control.pid}
         for pid in (*parts.values(), system.worker.pid):
             pin(pid, MEASURED_CORE)
-        yield Subject("split", system.base_url, parts, system, api_key)
+        yield Subject("split", system.base_url, parts, system, api_key, loads=PRODUCT)
 
 
 @asynccontextmanager
@@ -121,33 +121,7 @@ async def all_in_one(
     ):
         api_key = await fill(system, accounts)
         pin(system.control.pid, MEASURED_CORE)
-        yield Subject("all-in-one", system.base_url, {"all-in-one": system.control.pid}, system, api_key)
-
-
-@asynccontextmanager
-async def floor(upstream: str, _folder: Path) -> AsyncIterator[Subject]:
-    """The bare pass-through."""
-    port = free_port()
-    async with running([sys.executable, "-m", "bench.floor", upstream, str(port)], Path.cwd(), port) as pid:
-        yield Subject("floor", f"http://127.0.0.1:{port}", {"floor": pid})
-
-
-@asynccontextmanager
-async def nginx(upstream: str, folder: Path) -> AsyncIterator[Subject]:
-    """nginx that buffers nothing."""
-    port, program = free_port(), shutil.which("nginx")
-    assert program is not None
-    configuration = made(folder) / "nginx.conf"
-    configuration.write_text(NGINX.format(upstream=upstream.removeprefix("http://"), port=port))
-    command = [program, "-p", str(folder), "-e", "stderr", "-c", str(configuration)]
-    async with running(command, folder, port) as pid:
-        yield Subject("nginx", f"http://127.0.0.1:{port}", {"nginx": pid})
-
-
-@asynccontextmanager
-async def nothing(upstream: str, _folder: Path) -> AsyncIterator[Subject]:
-    """The upstream itself: what a latency is measured against."""
-    yield Subject("direct", upstream, {})
+        yield Subject("all-in-one", system.base_url, {"all-in-one": system.control.pid}, system, api_key, loads=PRODUCT)
 
 
 def made(folder: Path) -> Path:
@@ -156,13 +130,22 @@ def made(folder: Path) -> Path:
     return folder
 
 
-async def fill(system: System, size: int) -> str:
+async def fill(system: System, size: int, *, keys: bool = True) -> str:
     """Puts so many accounts into the pool, gives out as many API keys and asks for them; the last of them."""
+    for program in system.programs:
+        unpin(program.pid)  # what it inherited from us
     for first in range(0, size, ACCOUNTS_PER_CALL):
-        names = [f"account-{n}" for n in range(first, min(first + ACCOUNTS_PER_CALL, size))]
+        names = [f"account-{number}" for number in range(first, min(first + ACCOUNTS_PER_CALL, size))]
         files = [pb.AuthFile(display_name=n, content=auth_file(n, workspace=f"ws-{n}")) for n in names]
         await system.accounts.ImportAccounts(pb.ImportAccountsRequest(files=files))
     await system.models_known()
+    api_key = await keys_given_out(system, size) if keys else "none"
+    await at_rest(system)
+    return api_key
+
+
+async def keys_given_out(system: System, size: int) -> str:
+    """Gives out so many API keys, each with a limit, and asks for them from now on; the last of them."""
     target = f"unix:{socket_path(system.data_dir)}"
     async with open_channel(target, tls_ca_file=None, service_token=None) as channel:
         keys: ApiKeyServiceAsyncStub = ApiKeyServiceStub(channel)
@@ -171,11 +154,28 @@ async def fill(system: System, size: int) -> str:
         await settings.UpdateSettings(
             settings_pb.UpdateSettingsRequest(settings=on, update_mask=FieldMask(paths=["api_key_auth_enabled"]))
         )
-        for number in range(size):
-            key = keys_pb.ApiKey(display_name=f"key-{number}", limits=[LIMIT])
-            made = await keys.CreateApiKey(keys_pb.CreateApiKeyRequest(api_key=key))
-    await until(lambda: is_admitted(system, made.secret), what="a gateway that knows the keys", log=system)
-    return made.secret
+        secret = ""
+        for first in range(0, size, KEYS_AT_ONCE):
+            named = [f"key-{number}" for number in range(first, min(first + KEYS_AT_ONCE, size))]
+            asked = [keys_pb.ApiKey(display_name=name, limits=[LIMIT]) for name in named]
+            made = (keys.CreateApiKey(keys_pb.CreateApiKeyRequest(api_key=key)) for key in asked)
+            secret = (await asyncio.gather(*made))[-1].secret
+    await until(lambda: is_admitted(system, secret), what="a gateway that knows the keys", log=system)
+    return secret
+
+
+async def at_rest(system: System) -> None:
+    """Returns once the worker has nothing more to do: it fetches the first usage of every account, for minutes if many."""
+    used_s = cpu_s([system.worker.pid])
+
+    async def rests() -> bool:
+        nonlocal used_s
+        before = used_s
+        await asyncio.sleep(LOOKED_AT_S)
+        used_s = cpu_s([system.worker.pid])
+        return used_s - before < RESTING_CORES * LOOKED_AT_S
+
+    await until(rests, within_s=RESTS_WITHIN_S, what="rest", log=system)
 
 
 async def is_admitted(system: System, api_key: str) -> bool:
@@ -185,28 +185,9 @@ async def is_admitted(system: System, api_key: str) -> bool:
     return set(answers) == {401 + 200}
 
 
-@asynccontextmanager
-async def running(command: list[str], folder: Path, port: int) -> AsyncIterator[int]:
-    """A server while it answers on a port, pinned; its process."""
-    process = started(command, folder)
-    try:
-        async with httpx.AsyncClient(trust_env=False) as client:
-
-            async def answers() -> bool:
-                try:
-                    await client.get(f"http://127.0.0.1:{port}/")
-                except httpx.TransportError:
-                    return False
-                return True
-
-            await until(answers, what=f"answer of {command[0]}")
-        pin(process.pid, MEASURED_CORE)
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait()
-
-
-def started(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+def started(
+    command: list[str], folder: Path, *, env: Mapping[str, str] | None = None, stdout: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """A process. Not by way of the event loop: uvloop forks, which gRPC's threads do not survive."""
-    return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    environment = {**os.environ, **(env or {})}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stdout)

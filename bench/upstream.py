@@ -2,7 +2,8 @@
 
 What it answers is asked for by the header `x-bench: <deltas> <bytes> <gap ms>`: so many text deltas of so many bytes
 each. Without a gap all of it goes out in one write; with one, every event goes out alone, and starts with the instant
-at which it was written, so that whoever reads it knows how long it was under way.
+at which it was written, so that whoever reads it knows how long it was under way. A WebSocket gets that answer, frame by
+frame and without gaps, to each frame it sends.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import cache
 from typing import cast
 
 import uvloop
+
+from bench.sockets import Answering
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nx-request-id: up\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -31,9 +34,14 @@ USAGE = {
 MODELS = {"models": [{"slug": "gpt-5.5", "supported_reasoning_levels": [{"effort": "medium"}]}]}
 
 
-def event(name: str, **members: object) -> bytes:
-    """One event."""
-    return f"event: {name}\ndata: {json.dumps({'type': name, **members}, separators=(',', ':'))}\n\n".encode()
+def event(data: str) -> bytes:
+    """One event on HTTP."""
+    return f"event: {json.loads(data)['type']}\ndata: {data}\n\n".encode()
+
+
+def said(name: str, **members: object) -> str:
+    """What one event says."""
+    return json.dumps({"type": name, **members}, separators=(",", ":"))
 
 
 def chunk(data: bytes) -> bytes:
@@ -41,29 +49,36 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def delta(size: int, sent: str) -> bytes:
-    """A text delta of `size` bytes in all, or of as few as it can be."""
-    bare = len(event("response.output_text.delta", item_id="msg_1", delta=sent))
-    return event("response.output_text.delta", item_id="msg_1", delta=sent + "x" * max(0, size - bare))
+def delta(size: int, sent: str) -> str:
+    """A text delta whose event has `size` bytes in all, or as few as it can."""
+    bare = len(event(said("response.output_text.delta", item_id="msg_1", delta=sent)))
+    return said("response.output_text.delta", item_id="msg_1", delta=sent + "x" * max(0, size - bare))
 
 
 @cache
-def parts(deltas: int, size: int) -> tuple[bytes, bytes, bytes]:
+def answer(deltas: int, size: int) -> tuple[list[str], str, list[str]]:
     """What comes before the deltas, one delta with room for its instant, and what comes after."""
     response = {"id": "resp_1", "object": "response", "model": "gpt-5.5", "status": "in_progress"}
     item = {"id": "msg_1", "type": "message", "role": "assistant", "content": []}
     usage = {"input_tokens": 250, "output_tokens": deltas, "total_tokens": 250 + deltas}
     before = [
-        event("response.created", response=response),
-        event("response.in_progress", response=response),
-        event("response.output_item.added", item=item, output_index=0),
+        said("response.created", response=response),
+        said("response.in_progress", response=response),
+        said("response.output_item.added", item=item, output_index=0),
     ]
     after = [
-        event("response.output_item.done", item={**item, "content": [{"type": "output_text", "text": "x" * deltas}]}),
-        event("response.completed", response={**response, "status": "completed", "usage": usage}),
+        said("response.output_item.done", item={**item, "content": [{"type": "output_text", "text": "x" * deltas}]}),
+        said("response.completed", response={**response, "status": "completed", "usage": usage}),
     ]
-    one = delta(size, MARK.decode() + "0" * STAMP_CHARS)
-    return b"".join(map(chunk, before)), chunk(one), b"".join(map(chunk, after)) + LAST_CHUNK
+    return before, delta(size, MARK.decode() + "0" * STAMP_CHARS), after
+
+
+@cache
+def parts(deltas: int, size: int) -> tuple[bytes, bytes, bytes]:
+    """The answer as chunks."""
+    before, one, after = answer(deltas, size)
+    first, last = (b"".join(chunk(event(data)) for data in some) for some in (before, after))
+    return first, chunk(event(one)), last + LAST_CHUNK
 
 
 @cache
@@ -81,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._left = 0  # of a body, which nobody reads
         self._answer: tuple[bytes, int, int, float] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._socket: Answering | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own class
@@ -90,6 +106,9 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
+        if self._socket is not None:
+            self._socket.data_received(data)
+            return
         if self._left:
             taken = min(self._left, len(data))
             self._left -= taken
@@ -110,6 +129,11 @@ class Connection(asyncio.Protocol):
         lines = head.split(b"\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines[1:])}
         deltas, size, gap_ms = (int(n) for n in headers.get(b"x-bench", b"3 200 0").split())
+        if b"upgrade" in headers:
+            before, one, after = answer(deltas, size)
+            self._socket = Answering(self._transport, [*before, *[one] * deltas, *after])
+            self._socket.data_received(head + b"\r\n\r\n" + rest)
+            return
         self._answer = (lines[0].split(b" ")[1], deltas, size, gap_ms / 1000)
         self._left = int(headers.get(b"content-length", b"0"))
         if not self._left:

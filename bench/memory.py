@@ -1,0 +1,144 @@
+"""What subjects take of memory: what `ps` calls resident, of each process in full."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+from bench import names as n
+from bench.load import closed_loop, together
+from bench.loads import CLIENTS, LARGE_BYTES, LOADS, SHORT, Repeated, body
+from bench.measured import Figures, Measured, Rounds, quantile, slope
+from bench.process import forget_peaks, memory_bytes, peak_bytes
+from bench.sockets import SocketClient, open_socket
+from bench.subjects import PATH, Started, Subject
+
+STREAMS = 400
+SOCKETS, SOCKET_TURNS, SOCKET_TURNS_APART_S = 1_000, 100, 0.02
+SOCKETS_AT_ONCE = 20
+AT_ONCE = 8
+GROWTH_TURNS, GROWTH_STEP = 100_000, 5_000
+
+
+async def idle(subjects: Sequence[Subject]) -> Figures:
+    """Before the first turn, with accounts and keys known; every process by itself."""
+    return {n.IDLE: Measured({part: [memory_bytes([pid]) / 1e6] for s in subjects for part, pid in s.parts.items()})}
+
+
+async def per_stream(subjects: Sequence[Subject]) -> Figures:
+    """What 400 streams that run side by side add."""
+    seen = Rounds()
+    for subject in subjects:
+        before = memory_bytes(subject.pids)
+        during: list[int] = []
+        await together(
+            subject.url,
+            subject.request(body(1024), "40 200 100"),
+            streams=STREAMS,
+            within_s=1.0,
+            midway=lambda s=subject, d=during: d.append(memory_bytes(s.pids)),  # type: ignore[misc]  # defaults bind now
+        )
+        seen.add(subject.name, (during[0] - before) / STREAMS / 1e3)
+    return {n.PER_STREAM: seen.measured()}
+
+
+async def sockets(subjects: Sequence[Subject]) -> Figures:
+    """1,000 WebSockets that say nothing; then a turn on 100 of them, one every 20 ms."""
+    names = (n.PER_SOCKET, n.PER_USED_SOCKET, n.SOCKETS_LOST, n.SOCKET_FIRST_EVENT)
+    figures = {name: Rounds() for name in names}
+    for subject in subjects:
+        before = memory_bytes(subject.pids)
+        clients = await _opened(subject)
+        silent = memory_bytes(subject.pids)
+        asked = {"type": "response.create", **json.loads(body(1024))}
+        started = time.monotonic()
+        tasks = []
+        for number, client in enumerate(clients[:SOCKET_TURNS]):
+            due = started + number * SOCKET_TURNS_APART_S
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            tasks.append(asyncio.create_task(client.turn(json.dumps(asked), due=due)))
+        await asyncio.gather(*tasks)
+        used = memory_bytes(subject.pids)
+        waits = [client.first_event_s for client in clients[:SOCKET_TURNS]]
+        lost = sum(not client.is_open for client in clients)
+        for client in clients:
+            client.close()
+        each = (silent - before) / SOCKETS / 1e3
+        figures[n.PER_SOCKET].add(subject.name, each)
+        figures[n.PER_USED_SOCKET].add(subject.name, each + (used - silent) / SOCKET_TURNS / 1e3)
+        figures[n.SOCKETS_LOST].add(subject.name, lost)
+        figures[n.SOCKET_FIRST_EVENT].add(subject.name, quantile([s or 0.0 for s in waits], 0.99) * 1e3)
+    return {name: rounds.measured() for name, rounds in figures.items()}
+
+
+async def _opened(subject: Subject) -> list[SocketClient]:
+    headers = [("authorization", f"Bearer {subject.api_key}"), ("x-bench", SHORT)]
+    clients: list[SocketClient] = []
+    while len(clients) < SOCKETS:
+        some = (open_socket(subject.url, PATH, headers) for _ in range(SOCKETS_AT_ONCE))
+        clients += await asyncio.gather(*some)
+    return clients
+
+
+async def peaks(started: Sequence[Started], upstream: str, folder: Path) -> Figures:
+    """The most that large bodies take, as multiples of all that is under way; a fresh product for each."""
+    seen = {n.PEAK_BODY: Rounds(), n.PEAK_ZSTD: Rounds(), n.PEAK_BODIES: Rounds()}
+    asked = {n.PEAK_BODY: ("body", 1), n.PEAK_ZSTD: ("zstd", 1), n.PEAK_BODIES: ("body", AT_ONCE)}
+    number = count()
+    for name, (load, clients) in asked.items():
+        repeated = LOADS[load]()
+        assert isinstance(repeated, Repeated)
+        for start in started:
+            async with start(upstream, folder / f"peak-{next(number)}") as subject:
+                small = subject.request(body(1024), SHORT)
+                await closed_loop(
+                    subject.url, small, clients=AT_ONCE, turns=200
+                )  # what any turn loads is not the body's
+                before = memory_bytes(subject.pids)
+                forget_peaks(subject.pids)
+                large = subject.request(repeated.data, repeated.answer, *repeated.headers)
+                await closed_loop(subject.url, large, clients=clients, turns=5 * clients)
+                seen[name].add(subject.name, (peak_bytes(subject.pids) - before) / clients / LARGE_BYTES)
+    return {name: rounds.measured() for name, rounds in seen.items()}
+
+
+async def growth(started: Sequence[Started], upstream: str, folder: Path) -> Figures:
+    """What the second 50,000 turns of 100,000 leave in memory; every turn says something new."""
+    seen, notes = Rounds(), []
+    for place, start in enumerate(started):
+        async with start(upstream, folder / f"growth-{place}") as subject:
+            took = await _watched(subject)
+        gained = {part: _gained(values) / 1e6 for part, values in took.items()}
+        for part, megabytes in {subject.name: sum(gained.values()), **gained}.items():
+            seen.seen[part] = [megabytes]
+        for part, values in took.items():
+            curve = ", ".join(f"{value / 1e6:.1f}" for value in values[:: len(values) // 4])
+            notes.append(f"{part} in MB, by 25,000 turns: {curve}")
+    return {n.GROWTH: seen.measured("; ".join(notes))}
+
+
+async def _watched(subject: Subject) -> dict[str, list[int]]:
+    """The memory of each part, every 5,000 turns."""
+    number = count()
+
+    def asked() -> bytes:
+        said = next(number)
+        data = body(1024).replace(b"Say hello", b"Say %d" % said)
+        return subject.request(data, SHORT, f"session-id: {said}")
+
+    took = {part: [memory_bytes([pid])] for part, pid in subject.parts.items()}
+    for _ in range(GROWTH_TURNS // GROWTH_STEP):
+        await closed_loop(subject.url, asked, clients=CLIENTS, turns=GROWTH_STEP)
+        for part, pid in subject.parts.items():
+            took[part].append(memory_bytes([pid]))
+    return took
+
+
+def _gained(values: Sequence[int]) -> float:
+    """By how much the second half rises; by a line through it, for a single value may be an accident."""
+    half = values[len(values) // 2 :]
+    return slope(half) * (len(half) - 1)
