@@ -179,7 +179,7 @@ async def test_the_key_is_rotated_from_the_terminal_and_logins_still_open(system
     assert ann.refresh_token in exported.out
     keys = {key["keyId"]: (key["state"], key["sealed"]) for key in json.loads(listed.out)["keys"]}
     assert keys.pop(str(old)) == ("KEY_STATE_RETIRING", 0)
-    assert list(keys.values()) == [("KEY_STATE_PRESENT", 1)]
+    assert list(keys.values()) == [("KEY_STATE_PRESENT", 2)]  # the login, and the link of the first visit
 
 
 async def test_a_sign_in_survives_a_control_that_is_killed_in_the_middle(system: System) -> None:

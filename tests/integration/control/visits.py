@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import httpx
 from starlette.types import ASGIApp
 
-from codex_lb.control.web.doorman import CSRF, CSRF_WITHOUT_SESSION
+from codex_lb.control.web.doorman import CSRF
+from codex_lb.control.web.visitors import CSRF_WITHOUT_SESSION
 from codex_lb.kit.http_server import HttpServer
 from codex_lb.kit.service import Stop
 from codex_lb.kit.sockets import bind_unix
@@ -55,20 +57,34 @@ class Visitor:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
+        self.csrf = CSRF_WITHOUT_SESSION
 
     async def call(
-        self, method: str, message: object = None, *, csrf: str = CSRF_WITHOUT_SESSION, **headers: str
+        self, method: str, message: object = None, *, csrf: str | None = None, **headers: str
     ) -> httpx.Response:
         """A call of the admin API, such as SystemService/GetStatus."""
+        csrf = self.csrf if csrf is None else csrf
         sent = {CSRF: csrf} if csrf else {}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.post(ADMIN + method, json=message or {}, headers=sent)
 
+    async def sign_in(self, link: str, **headers: str) -> httpx.Response:
+        """Does what the page does that a link leads to."""
+        token = parse_qs(urlsplit(link).fragment)["token"][0]
+        answer = await self.client.post("/auth/sign-in", json={"token": token}, headers={CSRF: "1", **headers})
+        if answer.is_success:
+            self.csrf = answer.json()["csrf"]
+        return answer
+
+    async def sign_out(self) -> httpx.Response:
+        """Does what the button does."""
+        return await self.client.post("/auth/sign-out", headers={CSRF: self.csrf})
+
 
 @asynccontextmanager
-async def open_visits(web: ASGIApp, folder: Path) -> AsyncIterator[Visits]:
+async def open_visits(web: ASGIApp, folder: Path, *, name: str = "web.sock") -> AsyncIterator[Visits]:
     """Serves inside the `with`."""
-    socket, stop = folder / "web.sock", Stop()
+    socket, stop = folder / name, Stop()
     is_serving = anyio.Event()
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         tasks.start_soon(HttpServer(web, bind_unix(socket), name="web").run, stop, is_serving.set)

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from codex_lb.allinone.banner import Serving, Voice, _container, farewell
+from codex_lb.allinone.banner import JsonVoice, Serving, Voice, _container, farewell
+from codex_lb.allinone.invitation import is_reachable
+from tests.support.clock import FakeClock
 
 ADMIN = "codex-lb admin"
 
 
-def said(serving: Serving) -> str:
+LINK = "http://127.0.0.1:2455/auth/sign-in#token=" + "t" * 43
+
+
+def is_elsewhere(host: str) -> bool:
+    return host == "0.0.0.0"
+
+
+def said(serving: Serving, *, width: int = 160) -> str:
     written = io.StringIO()
-    Voice(Console(file=written, width=160), admin_command=ADMIN).serving(serving)
+    Voice(Console(file=written, width=width), admin_command=ADMIN, is_reachable=is_elsewhere).serving(serving)
     return written.getvalue()
 
 
@@ -54,6 +65,45 @@ def test_where_keys_are_asked_for_nobody_is_told_that_they_are_refused() -> None
 
     assert "refused" not in text
     assert "Other machines can connect with an API key" in text
+
+
+def test_who_listens_for_other_machines_is_given_a_link_in_one_line_however_narrow_the_terminal_is() -> None:
+    serving = Serving("0.0.0.0", 2455, Path("/data"), accounts=0, sign_in_link=LINK)
+
+    text = said(serving, width=40)
+
+    assert [line for line in text.splitlines() if LINK in line] == [
+        f"  Sign in from a browser with this link, which works once: {LINK}"
+    ]
+    assert "/auth/sign-in" not in said(replace(serving, host="127.0.0.1"))
+
+
+def test_a_token_that_the_environment_fixes_is_not_repeated() -> None:
+    text = said(Serving("0.0.0.0", 2455, Path("/data"), accounts=0))
+
+    assert "http://127.0.0.1:2455/auth/sign-in with the token in CODEX_LB_DASHBOARD_BOOTSTRAP_TOKEN" in text
+
+
+def test_to_machines_it_says_the_same_in_lines_of_json() -> None:
+    written = io.StringIO()
+    voice = JsonVoice(written, FakeClock(), is_reachable=is_elsewhere)
+
+    voice.serving(Serving("0.0.0.0", 2455, Path("/data"), accounts=3, sign_in_link=LINK))
+    voice.draining(0, within_s=30)
+
+    serving, link, draining = map(json.loads, written.getvalue().splitlines())
+    assert (serving["event"], serving["address"], serving["accounts"]) == ("serving", "http://127.0.0.1:2455", 3)
+    assert link["event"] == f"Sign in from a browser with this link, which works once: {LINK}"
+    assert draining["event"] == "Stopping."
+
+
+def test_what_listens_beyond_loopback_or_in_a_container_can_be_reached(tmp_path: Path) -> None:
+    mark = tmp_path / ".dockerenv"
+
+    assert is_reachable("0.0.0.0", marks=[mark])
+    assert not is_reachable("127.0.0.1", marks=[mark])
+    mark.touch()
+    assert is_reachable("127.0.0.1", marks=[mark])
 
 
 def test_in_a_container_the_commands_are_those_that_work_from_its_host(tmp_path: Path) -> None:

@@ -7,21 +7,25 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from codex_lb.allinone.invitation import CONTAINER_MARKS, how_to_sign_in, is_container, is_reachable, json_line
+from codex_lb.allinone.settings import AllInOneSettings
+from codex_lb.allinone.terminal import console
+from codex_lb.kit.clock import Clock, SystemClock
 from codex_lb.kit.settings import default_data_dir
-from codex_lb.kit.sockets import is_loopback, url_of
+from codex_lb.kit.sockets import url_of
 
 COMMAND = "codex-lb"
-CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))  # what Docker and Podman put there
 MINUTE_S = 60
 
 
@@ -34,25 +38,64 @@ class Serving:
     data_dir: Path
     accounts: int
     asks_for_keys: bool = False
+    sign_in_link: str | None = None  # None: with the token that the environment fixes
 
 
 class Voice:
     """Speaks to the terminal."""
 
-    def __init__(self, console: Console, *, admin_command: str) -> None:
+    def __init__(self, console: Console, *, admin_command: str, is_reachable: Callable[[str], bool]) -> None:
+        """`is_reachable` says of an address that is listened on whether other machines may reach it."""
         self._console = console
         self._admin_command = admin_command
+        self._is_reachable = is_reachable
 
     def serving(self, serving: Serving) -> None:
-        """Everything is up."""
-        self._console.print(banner(serving, admin_command=self._admin_command))
+        """Everything is up. The link goes to the terminal and never to the log, in one line however narrow that is."""
+        is_reachable = self._is_reachable(serving.host)
+        self._console.print(banner(serving, admin_command=self._admin_command, is_reachable=is_reachable))
+        if is_reachable:
+            url = url_of(serving.host, serving.port)
+            self._console.print(Text(f"  {how_to_sign_in(serving.sign_in_link, url)}\n"), soft_wrap=True)
 
     def draining(self, turns: int, *, within_s: float) -> None:
         """The stop has been heard."""
         self._console.print(farewell(turns, within_s=within_s), style="dim")
 
 
-def banner(serving: Serving, *, admin_command: str) -> RenderableType:
+class JsonVoice:
+    """Says it to machines: one line of JSON each on standard output, like the log's on standard error."""
+
+    def __init__(self, stream: TextIO, clock: Clock, *, is_reachable: Callable[[str], bool]) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._is_reachable = is_reachable
+
+    def serving(self, serving: Serving) -> None:
+        """Everything is up."""
+        url = url_of(serving.host, serving.port)
+        self._write("serving", address=url, data_dir=str(serving.data_dir), accounts=serving.accounts)
+        if self._is_reachable(serving.host):
+            self._write(how_to_sign_in(serving.sign_in_link, url))
+
+    def draining(self, turns: int, *, within_s: float) -> None:
+        """The stop has been heard."""
+        self._write(farewell(turns, within_s=within_s))
+
+    def _write(self, event: str, **fields: str | int) -> None:
+        self._stream.write(json_line(self._clock, event, **fields))
+        self._stream.flush()
+
+
+def voice_for(settings: AllInOneSettings) -> Voice | JsonVoice:
+    """The one that goes with the log."""
+    if settings.log_format == "json":
+        return JsonVoice(sys.stdout, SystemClock(), is_reachable=is_reachable)
+    command = admin_command(settings.data_dir.expanduser().absolute())
+    return Voice(console(), admin_command=command, is_reachable=is_reachable)
+
+
+def banner(serving: Serving, *, admin_command: str, is_reachable: bool) -> RenderableType:
     """Where it is, what is in it, and what to do next."""
     base_url = url_of(serving.host, serving.port)
     facts = Table.grid(padding=(0, 2))
@@ -64,7 +107,7 @@ def banner(serving: Serving, *, admin_command: str) -> RenderableType:
     facts.add_row("Codex CLI", f'base_url = "{base_url}/backend-api/codex"')
     facts.add_row("OpenAI SDK", f'base_url = "{base_url}/v1"')
     parts: list[RenderableType] = [Text(f"{COMMAND} {version(COMMAND)}", style="bold"), "", facts, ""]
-    if not is_loopback(serving.host):
+    if is_reachable:
         parts += [*remote_clients(serving, admin_command=admin_command), ""]
     if serving.accounts:
         parts.append(f"Look at the pool:   {admin_command} accounts list")
@@ -80,7 +123,11 @@ def remote_clients(serving: Serving, *, admin_command: str) -> list[RenderableTy
     if serving.asks_for_keys:
         return [f"Other machines can connect with an API key:  {admin_command} api-keys create NAME"]
     return [
-        Text("Other machines can connect, and are refused until they have an API key:", style="yellow"),
+        Text(
+            "Other machines can connect, and are refused until they have an API key. Make it on the page that the",
+            style="yellow",
+        ),
+        Text("link below leads to (with this machine's name in place of 127.0.0.1), or here:", style="yellow"),
         f"  {admin_command} api-keys create NAME",
         f"  {admin_command} settings set api_key_auth_enabled=true",
         Text("or CODEX_LB_PROXY_UNAUTHENTICATED_CLIENT_CIDRS lists their network.", style="dim"),
@@ -106,7 +153,7 @@ def admin_command(data_dir: Path) -> str:
 
 def _container(marks: Sequence[Path]) -> str:
     """What stands before a command that is to run in this container; nothing outside of one."""
-    if any(mark.exists() for mark in marks):
+    if is_container(marks):
         return f"docker exec {socket.gethostname()} "
     return ""
 

@@ -96,16 +96,14 @@ def serve(
     from functools import partial
 
     from codex_lb.allinone import embedded
-    from codex_lb.allinone.banner import Voice, admin_command
+    from codex_lb.allinone.banner import voice_for
     from codex_lb.allinone.process import run_until_stopped
     from codex_lb.allinone.settings import AllInOneSettings
-    from codex_lb.allinone.terminal import console
     from codex_lb.kit.settings import load
 
     given = {"host": host, "port": port, "data_dir": data_dir, "gateways": gateways}
     settings = load(AllInOneSettings).model_copy(update={k: v for k, v in given.items() if v is not None})
-    voice = Voice(console(), admin_command=admin_command(settings.data_dir.expanduser().absolute()))
-    run_until_stopped(settings, partial(embedded.serve, settings, voice=voice))
+    run_until_stopped(settings, partial(embedded.serve, settings, voice=voice_for(settings)))
 
 
 @app.command(hidden=True)

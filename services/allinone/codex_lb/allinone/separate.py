@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from codex_lb.allinone.data_dir import claimed, open_socket_folder, socket_path
+from codex_lb.allinone.invitation import how_to_sign_in, is_reachable, json_line
 from codex_lb.allinone.process import run_once, run_until_stopped
 from codex_lb.allinone.settings import ProcessSettings
 from codex_lb.allinone.terminal import console
@@ -14,6 +16,7 @@ from codex_lb.kit.clock import SystemClock
 from codex_lb.kit.health import Health
 from codex_lb.kit.service import Service, Stop, run_all
 from codex_lb.kit.settings import load
+from codex_lb.kit.sockets import url_of
 
 END_WITHIN_S = 15.0  # beyond running turns: the last settlements, the connections
 WORKER_END_WITHIN_S = 60.0  # a rotation in flight is waited for: cut off, it would cost the login
@@ -31,7 +34,7 @@ def gateway() -> None:
 
 def control() -> None:
     """The control plane. On SQLite the data folder is its alone, and `codex-lb admin` finds it there."""
-    from codex_lb.control.app import services_of
+    from codex_lb.control.app import Control, services_of
     from codex_lb.control.settings import ControlSettings
 
     settings = load(ControlSettings)
@@ -43,7 +46,21 @@ def control() -> None:
             folder.enter_context(open_socket_folder(data_dir))
             listen = (*settings.control_listen, f"unix:{socket_path(data_dir)}")
             settings = settings.model_copy(update={"data_dir": data_dir, "control_listen": listen})
-        _run(services_of(settings, SystemClock(), health), drain_s=END_WITHIN_S, on_ready=health.started)
+
+        def opened(control: Control) -> None:
+            host, port = settings.http_address
+            if is_reachable(host):
+                tell(how_to_sign_in(control.sign_in_link, settings.dashboard_url or url_of(host, port)))
+
+        services = services_of(settings, SystemClock(), health, on_open=opened)
+        _run(services, drain_s=END_WITHIN_S, on_ready=health.started)
+
+
+def tell(line: str) -> None:
+    """On standard output: the log is for what everybody who reads it may know."""
+    is_json = load(ProcessSettings).log_format == "json"
+    sys.stdout.write(json_line(SystemClock(), line) if is_json else line + "\n")
+    sys.stdout.flush()
 
 
 def usage_worker() -> None:

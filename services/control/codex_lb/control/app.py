@@ -17,7 +17,7 @@ from codex_lb.control.assembly.gateway_side import GatewaySide, make_gateway_sid
 from codex_lb.control.assembly.state import State, open_state
 from codex_lb.control.assembly.timing import ORDINARY, Timing
 from codex_lb.control.assembly.watch import DatabaseWatch, keep_time, measure
-from codex_lb.control.assembly.web_side import make_web
+from codex_lb.control.assembly.web_side import make_web, make_web_access, make_web_access_face, sign_in_link_of
 from codex_lb.control.assembly.worker_side import WorkerSide, make_worker_side
 from codex_lb.control.errors import MigrationError
 from codex_lb.control.settings import ControlSettings
@@ -46,6 +46,7 @@ class Control:
     leases: Leases
     watch: DatabaseWatch
     web: ASGIApp
+    sign_in_link: str | None  # for the first visit; None: with the token that the environment fixes
 
 
 @asynccontextmanager
@@ -56,8 +57,9 @@ async def open_control(
     listen: Sequence[str],
     timing: Timing = ORDINARY,
     metrics: MetricsRegistry | None = None,
+    web_url: str | None = None,
 ) -> AsyncIterator[Control]:
-    """Serves inside the `with`.
+    """Serves inside the `with`. `web_url` is where browsers find what `web` answers, unless the settings say it.
 
     Raises ControlError, with a sentence for the operator, when it cannot start: the database is away or of another
     version, or the key is not the one its logins were sealed with. A database that goes away later is waited for.
@@ -67,7 +69,11 @@ async def open_control(
         async with open_state(settings, clock, timing) as state:
             gateway_side = make_gateway_side(state, clock, timing)
             worker_side = await make_worker_side(state, settings, clock)
-            async with open_admin_side(state, gateway_side, worker_side, settings, clock, timing) as admin_side:
+            access = make_web_access(state, settings, clock)
+            web_access = make_web_access_face(access, settings, web_url)
+            async with open_admin_side(
+                state, gateway_side, worker_side, settings, clock, timing, web_access=web_access
+            ) as admin_side:
                 if metrics is not None:
                     measure(metrics, state, gateway_side.settle, clock)
                 async with (
@@ -83,8 +89,15 @@ async def open_control(
                     log.info(
                         "control serves", targets=server.targets, term=state.term, accounts=len(state.pool.members())
                     )
-                    web = make_web(state, admin_side, settings, clock)
-                    yield Control(server.targets, state.term, state.store, state.leases, watch, web)
+                    yield Control(
+                        targets=server.targets,
+                        term=state.term,
+                        store=state.store,
+                        leases=state.leases,
+                        watch=watch,
+                        web=make_web(state, admin_side.faces, access, settings, clock),
+                        sign_in_link=await sign_in_link_of(access, settings, web_url),
+                    )
 
 
 @asynccontextmanager
@@ -129,6 +142,10 @@ def make_following(state: State, worker_side: WorkerSide, admin_side: AdminSide)
     )
 
 
+def unheard(_control: Control) -> None:
+    """Nobody waits for control to open."""
+
+
 class ControlService:
     """Control as a service of a process; `health`, `metrics` and `door`, which its web face stands behind, are the
     process's.
@@ -146,6 +163,8 @@ class ControlService:
         health: Health | None = None,
         metrics: MetricsRegistry | None = None,
         door: Door | None = None,
+        web_url: str | None = None,
+        on_open: Callable[[Control], None] = unheard,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -154,6 +173,8 @@ class ControlService:
         self._health = health
         self._metrics = metrics
         self._door = door or Door()
+        self._web_url = web_url
+        self._on_open = on_open
 
     async def run(self, stop: Stop, ready: Callable[[], None], /) -> None:
         """Serves until `stop` is set, then ends its streams and commits what it was handed."""
@@ -163,7 +184,9 @@ class ControlService:
             listen=self._listen,
             timing=self._timing,
             metrics=self._metrics,
+            web_url=self._web_url,
         ) as control:
+            self._on_open(control)
             if self._health is not None:
                 self._health.add("database", control.watch.trouble)
             self._door.open(control.web)
@@ -174,7 +197,9 @@ class ControlService:
                 self._health.draining()
 
 
-def services_of(settings: ControlSettings, clock: Clock, health: Health) -> list[Service]:
+def services_of(
+    settings: ControlSettings, clock: Clock, health: Health, *, on_open: Callable[[Control], None] = unheard
+) -> list[Service]:
     """Control on its own: with the port of probes and people and, when enabled, the metrics'."""
     metrics, door = MetricsRegistry(), Door()
     app = Starlette(routes=[*health_routes(health), Mount("/", door)])
@@ -182,7 +207,7 @@ def services_of(settings: ControlSettings, clock: Clock, health: Health) -> list
     if settings.metrics_enabled:
         address = (settings.metrics_host, settings.metrics_port)
         services.append(HttpServer(metrics_app(metrics), address, name="control-metrics"))
-    return [*services, ControlService(settings, clock, health=health, metrics=metrics, door=door)]
+    return [*services, ControlService(settings, clock, health=health, metrics=metrics, door=door, on_open=on_open)]
 
 
 async def prepare_schema(settings: ControlSettings, clock: Clock) -> None:

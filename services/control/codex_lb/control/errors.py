@@ -83,6 +83,14 @@ class IssuerUnavailableError(ControlError):
     """The issuer did not answer, or not in a way that can be read; a later try may succeed."""
 
 
+class SignInRefusedError(ControlError):
+    """A sign-in link that does not let anybody in, or not any more."""
+
+
+class WebSessionNotFoundError(ControlError):
+    """No web session has that id."""
+
+
 class KeyRotationRefusedError(ControlError):
     """The encryption key cannot be rotated now."""
 

@@ -155,6 +155,24 @@ class ControlSettings(BehindProxies):
         pattern=r"^\S+:\d+$",
         description="Where control's HTTP listens when it runs on its own: host:port.",
     )
+    dashboard_bootstrap_token: SecretStr | None = Field(
+        default=None,
+        min_length=8,
+        max_length=512,
+        description="What the first visitor from another machine signs in with, once; without it, a token is made and shown"
+        " as a link at the start.",
+    )
+    dashboard_url: str | None = Field(
+        default=None,
+        pattern=URL,
+        description="Address of control's pages as browsers see it, such as https://pool.example.com; for sign-in links, and"
+        " to know its own pages by. Default: where it listens.",
+    )
+    dashboard_local_access: bool = Field(
+        default=True,
+        description="Whether programs and browsers on this machine need not sign in. Off where other people have accounts"
+        " on it, or a proxy on it that passes no headers on.",
+    )
     control_tls_cert_file: Path | None = Field(
         default=None, description="PEM certificate of gRPC over TCP; without it the connection is plain."
     )

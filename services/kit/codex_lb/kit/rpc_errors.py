@@ -50,6 +50,8 @@ STATUS_CODES: Mapping[ErrorReason.ValueType, grpc.StatusCode] = {
     ErrorReason.ERROR_REASON_SIGN_IN_REQUIRED: grpc.StatusCode.UNAUTHENTICATED,
     ErrorReason.ERROR_REASON_FOREIGN_ORIGIN: grpc.StatusCode.PERMISSION_DENIED,
     ErrorReason.ERROR_REASON_TOO_MANY_ATTEMPTS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.ERROR_REASON_SIGN_IN_REFUSED: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorReason.ERROR_REASON_WEB_SESSION_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
 }
 
 

@@ -24,6 +24,7 @@ from codex_lb.api.admin.v1.report_service_pb2_grpc import ReportServiceStub
 from codex_lb.api.admin.v1.request_log_service_pb2_grpc import RequestLogServiceStub
 from codex_lb.api.admin.v1.settings_service_pb2_grpc import SettingsServiceStub
 from codex_lb.api.admin.v1.system_service_pb2_grpc import SystemServiceStub
+from codex_lb.api.admin.v1.web_access_service_pb2_grpc import WebAccessServiceStub
 from codex_lb.api.errors.v1.reasons_pb2 import ErrorReason
 from codex_lb.kit.rpc_channel import open_channel
 from codex_lb.kit.rpc_errors import from_rpc_error
@@ -86,6 +87,7 @@ class Admin:
         self.settings = SettingsServiceStub(channel)
         self.affinities = AffinityServiceStub(channel)
         self.api_keys = ApiKeyServiceStub(channel)
+        self.web_access = WebAccessServiceStub(channel)
 
     async def all_accounts(self) -> list[accounts_pb2.Account]:
         """Every account, oldest first."""

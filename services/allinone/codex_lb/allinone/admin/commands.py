@@ -12,6 +12,7 @@ from codex_lb.allinone.admin.affinity_commands import affinities
 from codex_lb.allinone.admin.alert_commands import alerts
 from codex_lb.allinone.admin.api_key_commands import api_keys
 from codex_lb.allinone.admin.ledger_commands import report, requests, trends
+from codex_lb.allinone.admin.web_access_commands import sign_in_link, web_sessions
 from codex_lb.allinone.admin.where import Where
 
 admin = typer.Typer(help="Look at the pool and run it.", no_args_is_help=True)
@@ -29,6 +30,8 @@ admin.add_typer(alerts, name="alerts")
 admin.command()(report)
 admin.command()(trends)
 admin.add_typer(api_keys, name="api-keys")
+admin.command("sign-in-link")(sign_in_link)
+admin.add_typer(web_sessions, name="web-sessions")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the admin API's JSON, for scripts.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Id, alias or e-mail.", show_default=False)]

@@ -21,6 +21,7 @@ from codex_lb.api.admin.v1.report_service_pb2_grpc import add_ReportServiceServi
 from codex_lb.api.admin.v1.request_log_service_pb2_grpc import add_RequestLogServiceServicer_to_server
 from codex_lb.api.admin.v1.settings_service_pb2_grpc import add_SettingsServiceServicer_to_server
 from codex_lb.api.admin.v1.system_service_pb2_grpc import add_SystemServiceServicer_to_server
+from codex_lb.api.admin.v1.web_access_service_pb2_grpc import add_WebAccessServiceServicer_to_server
 from codex_lb.control.admin import (
     accounts,
     affinities,
@@ -33,6 +34,7 @@ from codex_lb.control.admin import (
     request_log,
     settings,
     system,
+    web_access,
 )
 from codex_lb.kit.rpc_server import Register
 
@@ -51,6 +53,7 @@ SERVICES: Mapping[type[object], tuple[ServiceDescriptor, AddToServer]] = {
     request_log.RequestLogRpc: (request_log.SERVICE, add_RequestLogServiceServicer_to_server),
     settings.SettingsRpc: (settings.SERVICE, add_SettingsServiceServicer_to_server),
     system.SystemRpc: (system.SERVICE, add_SystemServiceServicer_to_server),
+    web_access.WebAccessRpc: (web_access.SERVICE, add_WebAccessServiceServicer_to_server),
 }
 
 

@@ -22,6 +22,7 @@ from codex_lb.control.admin.reports import ReportRpc
 from codex_lb.control.admin.request_log import RequestLogRpc
 from codex_lb.control.admin.settings import SettingsRpc
 from codex_lb.control.admin.system import SystemRpc
+from codex_lb.control.admin.web_access import WebAccessRpc
 from codex_lb.control.assembly.gateway_side import GatewaySide
 from codex_lb.control.assembly.state import State
 from codex_lb.control.assembly.timing import Timing
@@ -80,6 +81,8 @@ async def open_admin_side(
     settings: ControlSettings,
     clock: Clock,
     timing: Timing,
+    *,
+    web_access: WebAccessRpc,
 ) -> AsyncIterator[AdminSide]:
     """Sign-ins need the issuer and a port for browsers to come back to, so this one is opened."""
     import_ = make_import(state, clock)
@@ -103,6 +106,7 @@ async def open_admin_side(
             AlertRpc(targets, ViewAlerts(state.store)),
             ReportRpc(ViewReports(state.store, clock)),
             make_decisions(state, clock),
+            web_access,
         ])  # fmt: skip
         retention = make_retention(state, settings, clock)
         key_use = TellKeyUse(state.key_book, state.limits, clock)

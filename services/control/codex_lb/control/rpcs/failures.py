@@ -40,10 +40,12 @@ REASONS: Mapping[type[errors.ControlError], reasons.ErrorReason.ValueType] = {
     errors.InvalidReportError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.InvalidResourceNameError: reasons.ERROR_REASON_INVALID_ARGUMENT,
     errors.RefreshSwitchedOffError: reasons.ERROR_REASON_REFRESH_SWITCHED_OFF,
+    errors.SignInRefusedError: reasons.ERROR_REASON_SIGN_IN_REFUSED,
     errors.StaleEpochError: reasons.ERROR_REASON_STALE_EPOCH,
     errors.StoreConflictError: reasons.ERROR_REASON_ETAG_MISMATCH,
     errors.StoreUnavailableError: reasons.ERROR_REASON_STORE_UNAVAILABLE,
     errors.UnstorableError: reasons.ERROR_REASON_INVALID_ARGUMENT,
+    errors.WebSessionNotFoundError: reasons.ERROR_REASON_WEB_SESSION_NOT_FOUND,
     errors.WorkerSilentError: reasons.ERROR_REASON_WORKER_SILENT,
 }
 

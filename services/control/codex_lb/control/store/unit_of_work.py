@@ -26,6 +26,7 @@ from codex_lb.control.store.repositories.settings import SqlSettings
 from codex_lb.control.store.repositories.spendings import SqlSpendings
 from codex_lb.control.store.repositories.terms import SqlTerms
 from codex_lb.control.store.repositories.turns import SqlTurns
+from codex_lb.control.store.repositories.web_access import SqlWebAccess
 from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.alert_ports import Alerts
 from codex_lb.control.usecases.ledger_ports import Turns
@@ -34,6 +35,7 @@ from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 from codex_lb.control.usecases.ports import Accounts, ApiKeys, Catalogs, Exchanges, SettingsRows, Terms
 from codex_lb.control.usecases.sign_in_ports import Flows
 from codex_lb.control.usecases.vault_ports import Fingerprints, SealedRows
+from codex_lb.control.usecases.web_access_ports import WebAccessRows
 
 
 class SqlUnitOfWork:
@@ -57,6 +59,7 @@ class SqlUnitOfWork:
         self.sealed_rows: SealedRows = SqlSealedRows(self._transaction)
         self.flows: Flows = SqlFlows(self._transaction)
         self.settings: SettingsRows = SqlSettings(self._transaction)
+        self.web_access: WebAccessRows = SqlWebAccess(self._transaction)
 
     async def __aenter__(self) -> Self:
         await self._transaction.begin()

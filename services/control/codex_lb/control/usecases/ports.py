@@ -19,6 +19,7 @@ from codex_lb.control.usecases.limit_ports import Spendings
 from codex_lb.control.usecases.log_ports import RequestLog, Rollups
 from codex_lb.control.usecases.sign_in_ports import Flows
 from codex_lb.control.usecases.vault_ports import Fingerprints, SealedCredential, SealedRows
+from codex_lb.control.usecases.web_access_ports import WebAccessRows
 
 
 class Accounts(Protocol):
@@ -161,6 +162,7 @@ class UnitOfWork(Protocol):
     sealed_rows: SealedRows
     flows: Flows
     settings: SettingsRows
+    web_access: WebAccessRows
 
     async def __aenter__(self) -> Self: ...
 

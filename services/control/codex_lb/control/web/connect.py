@@ -13,7 +13,7 @@ import structlog
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from codex_lb.api.admin.v1 import options_pb2
@@ -21,7 +21,9 @@ from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.admin.faces import Face
 from codex_lb.control.admin.permissions import HttpCaller, Rule, require, rules_of
 from codex_lb.control.web import connect_wire as wire
+from codex_lb.control.web.body import check_json, read_body
 from codex_lb.control.web.doorman import Doorman
+from codex_lb.control.web.refusals import RefusedError, answered
 from codex_lb.control.web.visitors import Stranger, Visitor, granted, name_of
 from codex_lb.kit.rpc_errors import RpcFailure
 from codex_lb.kit.rpc_server import unforeseen
@@ -29,12 +31,10 @@ from codex_lb.kit.rpc_server import unforeseen
 PREFIX = "/api/"
 PROTOCOL = "1"  # the version of Connect
 BODY_BYTES_MAX = 16 * 2**20  # as much as a gRPC message may have; imports of many logins are the largest
-BODY_WITHIN_S = 30.0
 CALL_WITHIN_S_MAX = 120.0  # a probe waits for a worker for most of a minute; nothing takes longer
-CLIENT_LEFT = 499
 SIGN_IN_FIRST = (
-    "Programs on other machines send the service token (CODEX_LB_SERVICE_TOKEN) as Authorization: Bearer. On the machine"
-    " that runs codex-lb nothing is needed."
+    "Sign in first: on the machine that runs codex-lb, `codex-lb admin sign-in-link` prints a link that works once. Programs"
+    " send the service token (CODEX_LB_SERVICE_TOKEN) as Authorization: Bearer."
 )
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -50,16 +50,6 @@ class Procedure:
     behaviour: Callable[[Message, HttpCaller], Awaitable[Message]]
 
 
-class RefusedError(Exception):
-    """No call of the protocol's, or one that took too long: nothing that a method of ours would say."""
-
-    def __init__(self, status: int, code: StatusCode, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-
 class Connect:
     """The endpoint for everything below /api."""
 
@@ -69,19 +59,14 @@ class Connect:
 
     async def call(self, request: Request) -> Response:
         """One call, or why it is none."""
-        try:
-            procedure = self._procedure(request)
-            visitor = await self._doorman.visitor(request)
-            self._check(procedure, request, visitor)
-            body = await read_body(request)
-            answer = await self._answer(procedure, request, visitor, body)
-        except RpcFailure as failure:
-            return failed(failure)
-        except RefusedError as refused:
-            body = wire.write_refusal(refused.code, str(refused))
-            return Response(body, refused.status, refused.headers, media_type=wire.JSON)
-        except ClientDisconnect:
-            return Response(status_code=CLIENT_LEFT)
+        return await answered(self._call(request))
+
+    async def _call(self, request: Request) -> Response:
+        procedure = self._procedure(request)
+        visitor = await self._doorman.visitor(request)
+        self._check(procedure, request, visitor)
+        body = await read_body(request, bytes_max=BODY_BYTES_MAX)
+        answer = await self._answer(procedure, request, visitor, body)
         return Response(wire.write_message(answer), media_type=wire.JSON)
 
     def _procedure(self, request: Request) -> Procedure:
@@ -92,14 +77,7 @@ class Connect:
             raise RefusedError(404, StatusCode.UNIMPLEMENTED, f"There is no method at {path[:200]}.")
         if request.method != "POST":
             raise RefusedError(405, StatusCode.UNIMPLEMENTED, "The admin API takes POST only.", allow="POST")
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != wire.JSON:
-            raise RefusedError(
-                415, StatusCode.UNIMPLEMENTED, f"The admin API takes {wire.JSON} only.", accept_post=wire.JSON
-            )
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise RefusedError(
-                501, StatusCode.UNIMPLEMENTED, "Packed bodies are not understood.", accept_encoding="identity"
-            )
+        check_json(request)
         return procedure
 
     def _check(self, procedure: Procedure, request: Request, visitor: Visitor) -> None:
@@ -146,25 +124,3 @@ def procedures_of(faces: Iterable[Face]) -> Mapping[str, Procedure]:
             behaviour = getattr(face.servicer, method.name)
             found[name] = Procedure(name, rules[method.name], GetMessageClass(method.input_type), behaviour)
     return found
-
-
-async def read_body(request: Request) -> bytes:
-    """The body, whole and within bounds of size and time. Raises RefusedError and ClientDisconnect."""
-    parts: list[bytes] = []
-    left = BODY_BYTES_MAX
-    with anyio.move_on_after(BODY_WITHIN_S):
-        async for part in request.stream():
-            left -= len(part)
-            if left < 0:
-                raise RefusedError(
-                    429, StatusCode.RESOURCE_EXHAUSTED, f"The body is larger than {BODY_BYTES_MAX} bytes."
-                )
-            parts.append(part)
-        return b"".join(parts)
-    raise RefusedError(408, StatusCode.DEADLINE_EXCEEDED, f"The body did not come within {BODY_WITHIN_S:.0f} seconds.")
-
-
-def failed(failure: RpcFailure) -> Response:
-    """What control refuses, as the protocol writes it."""
-    headers = {} if failure.retry_after_s is None else {"retry-after": str(max(1, round(failure.retry_after_s)))}
-    return Response(wire.write_failure(failure), wire.STATUSES[failure.code], headers, media_type=wire.JSON)

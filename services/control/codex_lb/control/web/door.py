@@ -6,7 +6,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from codex_lb.api.errors.v1 import reasons_pb2
-from codex_lb.control.web.connect import PREFIX, failed
+from codex_lb.control.web.connect import PREFIX
+from codex_lb.control.web.refusals import failed
 from codex_lb.control.web.security import with_security_headers
 from codex_lb.kit.rpc_errors import RpcFailure
 

@@ -7,15 +7,18 @@ machine. So whatever changes something must also carry a header that no other si
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.types import Scope
 
 from codex_lb.api.errors.v1 import reasons_pb2
+from codex_lb.control.domain.web_access import WebSecret
+from codex_lb.control.rpcs.failures import told_as_failures
 from codex_lb.control.settings import ControlSettings
+from codex_lb.control.usecases.web_access import WebAccess
 from codex_lb.control.web.origin import is_own_origin
-from codex_lb.control.web.visitors import Automation, Local, Stranger, Visitor
+from codex_lb.control.web.visitors import Automation, Local, SignedIn, Stranger, Visitor, csrf_of
 from codex_lb.kit.client_ip import Address, Caller, caller_of, is_in
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.failed_attempts import FailedAttempts
@@ -23,27 +26,36 @@ from codex_lb.kit.rpc_errors import RpcFailure
 
 PEER = b"x-codex-lb-peer"  # what an edge of ours, which comes by the unix socket, says of the visitor's connection
 CSRF = "x-codex-lb-csrf"
-CSRF_WITHOUT_SESSION = "1"  # that another site cannot send the header is all that is needed of it
+COOKIE = "codex_lb_session"
 ATTEMPTS_MAX = 10  # wrong secrets of one address in a minute
+SECRET_CHARS_MAX = 512
 LOOPBACK = "127.0.0.1"
 
 
 class Doorman:
     """Asked by everything that HTTP serves."""
 
-    def __init__(self, settings: ControlSettings, clock: Clock) -> None:
+    def __init__(self, settings: ControlSettings, access: WebAccess, clock: Clock) -> None:
         token = settings.service_token.get_secret_value() if settings.service_token else ""
         self._service_token = token.encode()
+        self._own_host = urlsplit(settings.dashboard_url).netloc if settings.dashboard_url else ""
         self._settings = settings
+        self._access = access
         self._clock = clock
         self._failed = FailedAttempts(attempts_max=ATTEMPTS_MAX)
 
     async def visitor(self, request: Request) -> Visitor:
-        """Who it is. Raises RpcFailure for a service token that is wrong, or the eleventh within a minute."""
+        """Who it is. Raises RpcFailure for a service token that is wrong, and while the database is away."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":  # other schemes are a proxy's in front of us
             self._check_token(request.scope, token.strip())
             return Automation()
+        secret = secret_of(request)
+        if secret is not None:
+            with told_as_failures():
+                session = await self._access.session_of(secret)
+            if session is not None:
+                return SignedIn(session, secret)
         return Local() if self._is_local(request.scope) else Stranger()
 
     def check_page(self, request: Request, visitor: Visitor) -> None:
@@ -52,12 +64,34 @@ class Doorman:
             return  # no browser carries a token by itself
         origin = request.headers.get("origin")
         if origin is not None and not is_own_origin(origin, self._hosts(request)):
-            raise foreign(
+            raise _foreign(
                 f"The call comes from a page of {origin[:200]}, not from one of this address. Behind a proxy, pass on"
-                " the Host header as the browser sent it."
+                " the Host header as the browser sent it, or set CODEX_LB_DASHBOARD_URL."
             )
-        if request.headers.get(CSRF, "") != CSRF_WITHOUT_SESSION:
-            raise foreign(f"The header {CSRF} is missing. Send {CSRF}: {CSRF_WITHOUT_SESSION}")
+        expected = csrf_of(visitor)
+        if not hmac.compare_digest(request.headers.get(CSRF, "").encode(), expected.encode()):
+            what = "that GET /auth/session tells" if isinstance(visitor, SignedIn) else expected
+            raise _foreign(f"The header {CSRF} is missing or wrong. Send {CSRF}: {what}")
+
+    def check_attempts(self, request: Request) -> None:
+        """Raises RpcFailure for whoever has guessed too often."""
+        wait_s = self._failed.wait_s(self.address_of(request.scope), now_s=self._clock.monotonic())
+        if wait_s > 0:
+            raise RpcFailure(
+                reasons_pb2.ERROR_REASON_TOO_MANY_ATTEMPTS,
+                f"Too many wrong tries came from your address. Wait {wait_s:.0f} seconds.",
+                retry_after_s=wait_s,
+            )
+
+    def failed(self, request: Request) -> None:
+        """That was a wrong secret."""
+        self._failed.failed(self.address_of(request.scope), now_s=self._clock.monotonic())
+
+    def is_https(self, request: Request) -> bool:
+        """Whether the visitor's browser came by https, as far as it can be known: pages say it in their Origin."""
+        if request.headers.get("origin", "").lower().startswith("https:") or request.url.scheme == "https":
+            return True
+        return self._is_behind_trusted(request.scope) and request.headers.get("x-forwarded-proto", "") == "https"
 
     def address_of(self, scope: Scope) -> Address | None:
         """Where a visitor comes from, as far as it can be known."""
@@ -65,12 +99,10 @@ class Doorman:
         return caller.client or caller.peer
 
     def _check_token(self, scope: Scope, token: str) -> None:
-        address, now_s = self.address_of(scope), self._clock.monotonic()
-        wait_s = self._failed.wait_s(address, now_s=now_s)
-        if wait_s > 0:
-            raise too_many(wait_s)
+        request = Request(scope)
+        self.check_attempts(request)
         if not (self._service_token and hmac.compare_digest(token.encode(), self._service_token)):
-            self._failed.failed(address, now_s=now_s)
+            self.failed(request)
             raise RpcFailure(
                 reasons_pb2.ERROR_REASON_SERVICE_TOKEN_INVALID, "The service token is missing or is not ours."
             )
@@ -78,7 +110,13 @@ class Doorman:
     def _is_local(self, scope: Scope) -> bool:
         caller, http_version = self._caller(scope)
         # A proxy that adds no headers looks like a program of this machine. Most of those ask in HTTP/1.0.
-        return caller.is_local and http_version != "1.0"
+        return self._settings.dashboard_local_access and caller.is_local and http_version != "1.0"
+
+    def _is_behind_trusted(self, scope: Scope) -> bool:
+        caller, _ = self._caller(scope)
+        return self._settings.firewall_trust_proxy_headers and is_in(
+            caller.peer, self._settings.firewall_trusted_proxy_cidrs
+        )
 
     def _caller(self, scope: Scope) -> tuple[Caller, str]:
         peer, http_version = peer_of(scope)
@@ -92,12 +130,14 @@ class Doorman:
 
     def _hosts(self, request: Request) -> list[str]:
         """Under which names the visitor's browser may know us."""
-        headers: Mapping[str, str] = request.headers
-        caller, _ = self._caller(request.scope)
-        is_behind = self._settings.firewall_trust_proxy_headers and is_in(
-            caller.peer, self._settings.firewall_trusted_proxy_cidrs
-        )
-        return [headers.get("host", ""), headers.get("x-forwarded-host", "") if is_behind else ""]
+        forwarded = request.headers.get("x-forwarded-host", "") if self._is_behind_trusted(request.scope) else ""
+        return [request.headers.get("host", ""), forwarded, self._own_host]
+
+
+def secret_of(request: Request) -> WebSecret | None:
+    """What the cookie of a web session carries."""
+    text = request.cookies.get(COOKIE, "")
+    return WebSecret(text) if 0 < len(text) <= SECRET_CHARS_MAX else None
 
 
 def peer_of(scope: Scope) -> tuple[str, str]:
@@ -110,15 +150,5 @@ def peer_of(scope: Scope) -> tuple[str, str]:
     return (told[0], told[1]) if len(told) == 2 else (LOOPBACK, scope["http_version"])
 
 
-def foreign(message: str) -> RpcFailure:
-    """For what another site's page may have sent."""
+def _foreign(message: str) -> RpcFailure:
     return RpcFailure(reasons_pb2.ERROR_REASON_FOREIGN_ORIGIN, message)
-
-
-def too_many(wait_s: float) -> RpcFailure:
-    """For whoever keeps guessing."""
-    return RpcFailure(
-        reasons_pb2.ERROR_REASON_TOO_MANY_ATTEMPTS,
-        f"Too many wrong tries came from your address. Wait {wait_s:.0f} seconds.",
-        retry_after_s=wait_s,
-    )

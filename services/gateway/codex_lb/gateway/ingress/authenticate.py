@@ -10,9 +10,10 @@ from codex_lb.gateway.leasing.policy import NO_KEY, KeyPolicy, Policy
 from codex_lb.kit.client_ip import Caller, is_in
 
 REMOTE_REFUSED = (
-    "Proxy authentication must be configured before remote access is allowed. On the machine that runs codex-lb, make a"
-    " key with `codex-lb admin api-keys create NAME` and turn keys on with `codex-lb admin settings set"
-    " api_key_auth_enabled=true`; or list your network in CODEX_LB_PROXY_UNAUTHENTICATED_CLIENT_CIDRS."
+    "Proxy authentication must be configured before remote access is allowed. Whoever runs codex-lb makes you an API key and"
+    " has keys asked for: on its page, to which `codex-lb admin sign-in-link` prints a link, or with `codex-lb admin api-keys"
+    " create NAME` and `codex-lb admin settings set api_key_auth_enabled=true`. Or they list your network in"
+    " CODEX_LB_PROXY_UNAUTHENTICATED_CLIENT_CIDRS."
 )
 EXPIRED, INVALID = "API key has expired", "Invalid API key"
 

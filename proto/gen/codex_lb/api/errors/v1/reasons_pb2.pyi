@@ -90,6 +90,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The call may come from a page of another site. Example: no x-codex-lb-csrf header, or another Origin."""
     ERROR_REASON_TOO_MANY_ATTEMPTS: _ErrorReason.ValueType  # 32
     """Too many wrong secrets came from that address. Example: the eleventh guess of a service token within a minute."""
+    ERROR_REASON_SIGN_IN_REFUSED: _ErrorReason.ValueType  # 33
+    """The sign-in link lets nobody in, or not any more. Example: it was opened before."""
+    ERROR_REASON_WEB_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 34
+    """No web session has that name. Example: its owner signed out meanwhile."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names what happened; the gRPC status says how a caller should react."""
@@ -160,4 +164,8 @@ ERROR_REASON_FOREIGN_ORIGIN: ErrorReason.ValueType  # 31
 """The call may come from a page of another site. Example: no x-codex-lb-csrf header, or another Origin."""
 ERROR_REASON_TOO_MANY_ATTEMPTS: ErrorReason.ValueType  # 32
 """Too many wrong secrets came from that address. Example: the eleventh guess of a service token within a minute."""
+ERROR_REASON_SIGN_IN_REFUSED: ErrorReason.ValueType  # 33
+"""The sign-in link lets nobody in, or not any more. Example: it was opened before."""
+ERROR_REASON_WEB_SESSION_NOT_FOUND: ErrorReason.ValueType  # 34
+"""No web session has that name. Example: its owner signed out meanwhile."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Column, Table, func, literal, or_, select, union_all, update
 
-from codex_lb.control.store.tables import alert_targets, credentials, oauth_flows
+from codex_lb.control.store.tables import alert_targets, credentials, oauth_flows, sign_in_links
 from codex_lb.control.store.transaction import Transaction
 from codex_lb.control.usecases.vault_ports import Sealed, SealedRow
 
-SEALED: Mapping[str, Table] = {table.name: table for table in (alert_targets, credentials, oauth_flows)}
+SEALED: Mapping[str, Table] = {table.name: table for table in (alert_targets, credentials, oauth_flows, sign_in_links)}
 
 
 class SqlSealedRows:

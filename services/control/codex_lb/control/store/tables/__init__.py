@@ -13,6 +13,7 @@ from codex_lb.control.store.tables.schema import metadata
 from codex_lb.control.store.tables.settings import settings
 from codex_lb.control.store.tables.terms import terms
 from codex_lb.control.store.tables.turns import attempts, turns
+from codex_lb.control.store.tables.web_access import sign_in_links, web_sessions
 
 __all__ = [
     "accounts",
@@ -31,10 +32,12 @@ __all__ = [
     "metadata",
     "oauth_flows",
     "settings",
+    "sign_in_links",
     "spent_days",
     "spent_hours",
     "spent_names",
     "spent_totals",
     "terms",
     "turns",
+    "web_sessions",
 ]
