@@ -7,7 +7,7 @@ stream's own group, and what they answer is bundled into as few messages as the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -24,16 +24,20 @@ from codex_lb.control.errors import StoreUnavailableError
 from codex_lb.control.rpcs import lease_wire
 from codex_lb.control.rpcs.instants import EPOCH, instant, wire_seconds
 from codex_lb.control.usecases.acquire_lease import AcquireLease
-from codex_lb.control.usecases.asked_turn import Granted
+from codex_lb.control.usecases.asked_turn import Granted, Turn
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.lease_ports import Leases
+from codex_lb.control.usecases.refusals import Refused
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.rpc_errors import RpcFailure
 
 PROTOCOL = 1
 ACQUIRES_WAITING_MAX = 10_000  # per gateway; far above what one process can have open
+SETTLED_WITHIN_S = (
+    0.05  # what is settled waits so long for company: nobody waits for it, and a message costs half a turn
+)
 APART_S = 0.001  # between two messages: what is answered within this time shares one
 log = structlog.get_logger(__name__)
 
@@ -123,7 +127,9 @@ class Session:
         self._has_answer.set()  # the welcome
         self._is_over = False
         self._clock_ahead = timedelta(0)  # of the gateway's clock, over ours
-        self._waiting: dict[int, asyncio.Task[None]] = {}
+        self._settled_soon: asyncio.TimerHandle | None = None  # when what is settled is said at the latest
+        self._asked: dict[int, asyncio.Task[None] | None] = {}  # what is not answered; a task for what waits in line
+        self._looking: set[asyncio.Task[None]] = set()  # at what was asked
         self._granted: dict[str, Lease] = {}  # and not settled: what a settlement repeats of them need not be read
 
     async def bundles(self) -> AsyncIterator[pb.AttachResponse]:
@@ -133,6 +139,9 @@ class Session:
             if self._is_over:
                 return
             self._has_answer.clear()
+            if self._settled_soon is not None:
+                self._settled_soon.cancel()
+                self._settled_soon = None
             bundle, self.answer = self.answer, pb.AttachResponse()
             yield bundle
             await asyncio.sleep(APART_S)
@@ -150,8 +159,9 @@ class Session:
     def end(self) -> None:
         """Nothing more is said to the gateway, so nothing more is granted to it on this stream."""
         self._is_over = True
-        for waiting in self._waiting.values():
-            waiting.cancel()
+        for task in (*self._looking, *self._asked.values()):
+            if task is not None:
+                task.cancel()
         self._has_answer.set()
 
     async def _take_in(self, message: pb.AttachRequest, tasks: asyncio.TaskGroup) -> None:
@@ -170,12 +180,15 @@ class Session:
         if message.begun:
             await rpc.leases.begun([LeaseId(lease_id) for lease_id in message.begun])
         for acquire_id in message.withdrawals:
-            if waiting := self._waiting.pop(acquire_id, None):
+            if waiting := self._asked.pop(acquire_id, None):
                 waiting.cancel()
-        for acquire in () if self._is_over else message.acquires:
-            if len(self._waiting) >= ACQUIRES_WAITING_MAX:
+        if message.acquires and not self._is_over:
+            if len(self._asked) + len(message.acquires) > ACQUIRES_WAITING_MAX:
                 raise RpcFailure(reasons_pb2.ERROR_REASON_POOL_BUSY, "Too many acquires are waiting on this stream.")
-            self._waiting[acquire.acquire_id] = tasks.create_task(self._acquire(acquire))
+            self._asked.update((acquire.acquire_id, None) for acquire in message.acquires)
+            looking = tasks.create_task(self._look_at(message.acquires, tasks))  # one for all: a task costs some grants
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
 
     async def _heard(self, heartbeat: pb.Heartbeat) -> None:
         now = self._rpc.clock.now()
@@ -201,7 +214,8 @@ class Session:
             self.answer.settled.lease_ids.extend(ended.lease_ids)
             self.answer.settled.turn_ids.extend(ended.turn_ids)
             self.answer.settled.refused_lease_ids.extend(ended.refused_lease_ids)
-            self._has_answer.set()
+            if self._settled_soon is None:
+                self._settled_soon = asyncio.get_running_loop().call_later(SETTLED_WITHIN_S, self._has_answer.set)
 
         tasks.create_task(record())
 
@@ -211,15 +225,30 @@ class Session:
             held = lease_wire.lease(message.lease)
         return lease_wire.settlement(message, held, clock_ahead=self._clock_ahead)
 
-    async def _acquire(self, message: pb.Acquire) -> None:
-        try:
-            answer = await self._rpc.acquire(lease_wire.wanted(message), self.replica_id)
-        finally:
-            self._waiting.pop(message.acquire_id, None)
+    async def _look_at(self, acquires: Sequence[pb.Acquire], tasks: asyncio.TaskGroup) -> None:
+        """Answers one after another what can be answered now; the rest waits in line, each by itself."""
+        for acquire in acquires:
+            acquire_id = acquire.acquire_id
+            if acquire_id not in self._asked:
+                continue  # withdrawn
+            answer = await self._rpc.acquire.at_once(lease_wire.wanted(acquire), self.replica_id)
+            if acquire_id not in self._asked:
+                await self._rpc.acquire.give_back(answer)
+            elif isinstance(answer, Turn):
+                self._asked[acquire_id] = tasks.create_task(self._wait(acquire_id, answer))
+                await asyncio.sleep(0)  # so that it stands in line before the next one is looked at
+            else:
+                self._tell(acquire_id, answer)
+
+    async def _wait(self, acquire_id: int, turn: Turn) -> None:
+        self._tell(acquire_id, await self._rpc.acquire.wait(turn))
+
+    def _tell(self, acquire_id: int, answer: Granted | Refused) -> None:
+        del self._asked[acquire_id]
         if isinstance(answer, Granted):
             self._granted[answer.lease.lease_id] = answer.lease
             expires_at = answer.lease.granted_at + timedelta(seconds=self._rpc.lease_ttl_s)
-            self.answer.granted.append(lease_wire.granted(message.acquire_id, answer, expires_at=expires_at))
+            self.answer.granted.append(lease_wire.granted(acquire_id, answer, expires_at=expires_at))
         else:
-            self.answer.refused.append(lease_wire.refused(message.acquire_id, answer))
+            self.answer.refused.append(lease_wire.refused(acquire_id, answer))
         self._has_answer.set()

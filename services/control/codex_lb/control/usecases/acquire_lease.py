@@ -73,6 +73,11 @@ class AcquireLease:
 
     async def __call__(self, wanted: Wanted, owner: ReplicaId) -> Granted | Refused:
         """A lease now, or within the wait the turn allows, or a refusal."""
+        answer = await self.at_once(wanted, owner)
+        return await self.wait(answer) if isinstance(answer, Turn) else answer
+
+    async def at_once(self, wanted: Wanted, owner: ReplicaId) -> Granted | Refused | Turn:
+        """A lease or a refusal now, or the turn, which is to `wait`."""
         asked_at = self._clock.monotonic()
         early_s = self._open_from - asked_at
         while early_s > 0:
@@ -85,6 +90,10 @@ class AcquireLease:
                 return answer
         elif self._line.is_full or (self.is_busy(turn.key) and self._line.is_full_of(turn.key)):
             return self.refused(turn)
+        return turn
+
+    async def wait(self, turn: Turn) -> Granted | Refused:
+        """A lease within the wait the turn allows, or a refusal."""
         return await self._line.wait(turn)
 
     async def run(self) -> None:
@@ -134,7 +143,7 @@ class AcquireLease:
         message = "Every account that could serve is busy. Try again in a few seconds."
         return Refused(RefusalReason.POOL_BUSY, message, None, None, decision)
 
-    async def give_back(self, answer: Granted | Refused) -> None:
+    async def give_back(self, answer: Granted | Refused | Turn) -> None:
         """Nobody wants it any more."""
         if isinstance(answer, Granted):
             await self._leases.end(answer.lease.lease_id, epoch=answer.lease.epoch)
