@@ -44,6 +44,23 @@ async def test_targets_are_kept_with_their_sealed_address(store: Database) -> No
     assert gone == [True, False]
 
 
+async def test_a_target_is_changed_by_whoever_saw_its_last_revision(store: Database) -> None:
+    renamed = replace(SLACK, name="night shift", wants=(), revision=2)
+    moved = replace(renamed, host="other.example.test", revision=3)
+    async with store.begin(writing=True) as unit:
+        await unit.alerts.add_target(SLACK, SEALED)
+
+    async with store.begin(writing=True) as unit:
+        saved = [await unit.alerts.save_target(renamed, None), await unit.alerts.save_target(renamed, None)]
+        after_the_name = await unit.alerts.targets()
+        saved.append(await unit.alerts.save_target(moved, Sealed("other", b"address")))
+
+    async with store.begin(writing=False) as unit:
+        assert saved == [True, False, True]
+        assert after_the_name == [(renamed, SEALED)]
+        assert await unit.alerts.targets() == [(moved, Sealed("other", b"address"))]
+
+
 async def test_an_alert_that_lasts_is_raised_once_and_again_when_it_was_over(store: Database) -> None:
     first, second = Alert("1", LOW, NOON), Alert("2", LOW, NOON + timedelta(hours=1))
 

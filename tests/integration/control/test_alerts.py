@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from codex_lb.api.admin.v1 import alert_service_pb2 as pb
 from codex_lb.api.admin.v1 import api_key_service_pb2 as keys_pb
@@ -94,6 +95,76 @@ async def test_a_target_is_tried_out_told_only_what_it_wants_and_removed(start: 
     assert "very-secret" not in str(target)
 
 
+async def test_what_is_on_its_way_goes_to_where_its_target_is_now(start: Start, clock: FakeClock) -> None:
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        target = await add_target(peers)
+        await operator(peers).TestAlertTarget(pb.TestAlertTargetRequest(name=target.name))
+        [first] = await tickets(peers)
+        await report(peers, first, failure=work_pb.TicketFailure(code="http_503", message="busy", is_transient=True))
+
+        changed = await change(peers, target, url="https://other.example.test/new-secret")
+        clock.advance(11)
+        [again] = await tickets(peers)
+
+    assert (first.post.url, again.post.url) == (URL, "https://other.example.test/new-secret")
+    assert "x-codex-lb-signature" in again.post.headers  # what was not named stayed
+    assert (changed.host, changed.display_name, changed.etag) == ("other.example.test", "ops", "2")
+    assert (changed.url, changed.secret, changed.chat_id) == ("", "", "")
+
+
+async def test_another_control_learns_of_the_change_with_its_next_try(
+    start: Start, settings: ControlSettings, clock: FakeClock, tmp_path: Path
+) -> None:
+    other = open_control(settings, clock, listen=[f"unix:{tmp_path / 'other.sock'}"])
+    async with start() as control, open_peers(control.targets[0]) as peers, other as second:
+        target = await add_target(peers)
+        await operator(peers).TestAlertTarget(pb.TestAlertTargetRequest(name=target.name))
+        async with open_peers(second.targets[0]) as beside:
+            await change(beside, target, url="https://other.example.test/new-secret")
+        [first] = await tickets(peers)
+        await report(peers, first, failure=work_pb.TicketFailure(code="http_503", message="busy", is_transient=True))
+        clock.advance(11)
+        [again] = await tickets(peers)
+
+    assert (first.post.url, again.post.url) == (URL, "https://other.example.test/new-secret")
+
+
+async def test_a_change_is_whole_or_not_at_all_and_names_what_is_wrong_with_it(start: Start) -> None:
+    async with start() as control, open_peers(control.targets[0]) as peers:
+        ops, other = await add_target(peers), await add_target(peers, name="other")
+        await change(peers, ops, display_name="night shift")
+        refusals = {
+            "old etag": await refused(change(peers, ops, display_name="late")),
+            "taken name": await refused(change(peers, other, display_name="night shift")),
+            "no name": await refused(change(peers, other, display_name=" ", url="https://example.test")),
+            "no url": await refused(change(peers, other, display_name="new", url="file:///etc/passwd")),
+            "form alone": await refused(change(peers, other, kind=pb.ALERT_TARGET_KIND_SLACK)),
+            "no form": await refused(change(peers, other, kind=pb.ALERT_TARGET_KIND_UNSPECIFIED)),
+            "no chat": await refused(
+                change(peers, other, kind=pb.ALERT_TARGET_KIND_TELEGRAM, url="https://api.telegram.org/bot/sendMessage")
+            ),
+            "no field": await refused(change(peers, other, created_at=None)),
+            "nobody": await refused(change(peers, pb.AlertTarget(name="alertTargets/alt_9"), display_name="new")),
+        }
+        left = (await operator(peers).ListAlertTargets(pb.ListAlertTargetsRequest())).targets
+
+    assert {what: reasons_pb2.ErrorReason.Name(one.reason)[13:] for what, one in refusals.items()} == {
+        "old etag": "ETAG_MISMATCH",
+        "taken name": "ETAG_MISMATCH",
+        "no name": "INVALID_ARGUMENT",
+        "no url": "INVALID_ARGUMENT",
+        "form alone": "INVALID_ARGUMENT",
+        "no form": "INVALID_ARGUMENT",
+        "no chat": "INVALID_ARGUMENT",
+        "no field": "INVALID_ARGUMENT",
+        "nobody": "ALERT_TARGET_NOT_FOUND",
+    }
+    assert [(one.display_name, one.host, one.etag) for one in left] == [
+        ("night shift", "hooks.example.test", "2"),
+        ("other", "hooks.example.test", "1"),
+    ]
+
+
 async def test_a_target_that_wants_other_news_is_left_in_peace(start: Start) -> None:
     await lose_the_login_of_ann(start, wants=[pb.ALERT_KIND_POOL_LOW])
 
@@ -159,6 +230,13 @@ async def add_target(
             display_name=name, kind=pb.ALERT_TARGET_KIND_WEBHOOK, url=url, secret="sign-with-this", wants=wants
         )
     )
+
+
+async def change(peers: Peers, target: pb.AlertTarget, **fields: object) -> pb.AlertTarget:
+    """The target with these fields as given, and nothing else of it."""
+    wanted = pb.AlertTarget(name=target.name, etag=target.etag, **fields)  # type: ignore[arg-type]
+    request = pb.UpdateAlertTargetRequest(target=wanted, update_mask=FieldMask(paths=fields))
+    return await operator(peers).UpdateAlertTarget(request)
 
 
 def operator(peers: Peers) -> AlertServiceStub:

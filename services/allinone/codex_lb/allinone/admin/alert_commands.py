@@ -69,6 +69,45 @@ def add(
     actions.add_target(context.obj, actions.NewTarget(name, form.value, url, secret, chat, only or []))
 
 
+@alerts.command("set")
+def set_(
+    context: typer.Context,
+    target: Name,
+    *,
+    name: Annotated[str | None, typer.Option("--name", help="What to call it from now on.", show_default=False)] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="Where to post to; - reads it from standard input.", show_default=False),
+    ] = None,
+    form: Annotated[
+        Form | None, typer.Option("--form", help="What stands there; only with --url.", show_default=False)
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            "--secret", help="Signs webhooks; - reads it from standard input, an empty one ends it.", show_default=False
+        ),
+    ] = None,
+    chat: Annotated[
+        str | None, typer.Option("--chat", metavar="ID", help="Which chat; Telegram only.", show_default=False)
+    ] = None,
+    only: Annotated[list[Kind] | None, typer.Option("--only", help="What to tell; again for more.")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="Tell everything.")] = False,
+) -> None:
+    """Change where alerts go, or what is told there. What is not named stays as it is."""
+    from codex_lb.allinone.admin import alerts as actions
+
+    if only and everything:
+        raise typer.BadParameter("--only and --everything contradict each other.")
+    if url == secret == "-":
+        raise typer.BadParameter("Only one of --url and --secret can come from standard input.")
+    wants = [] if everything else only or None
+    change = actions.Change(name, form.value if form else None, url, secret, chat, wants)
+    if change == actions.Change():
+        raise typer.BadParameter("Say what to change: --name, --url, --form, --secret, --chat, --only or --everything.")
+    actions.change_target(context.obj, target, change)
+
+
 @alerts.command()
 def test(context: typer.Context, name: Name) -> None:
     """Send an alert that says nothing but that it arrived. Exits 1 when it did not."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import anyio
+from google.protobuf.field_mask_pb2 import FieldMask
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -44,6 +45,18 @@ class NewTarget:
     only: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What `admin alerts set` changes; None: nothing."""
+
+    name: str | None = None
+    form: str | None = None
+    url: str | None = None
+    secret: str | None = None
+    chat_id: str | None = None
+    only: Sequence[str] | None = None
+
+
 def list_alerts(where: Where, *, as_json: bool) -> None:
     """`admin alerts list`."""
 
@@ -77,22 +90,66 @@ def list_targets(where: Where, *, as_json: bool) -> None:
 
 def add_target(where: Where, new: NewTarget) -> None:
     """`admin alerts add`."""
-    url = sys.stdin.readline().strip() if new.url == "-" else new.url
+    url = given(new.url) or ""
 
     async def add(admin: Admin) -> None:
         target = await admin.alerts.CreateAlertTarget(
             pb.CreateAlertTargetRequest(
                 display_name=new.name,
-                kind=pb.AlertTargetKind.Value(f"ALERT_TARGET_KIND_{new.form.upper()}"),
+                kind=form_of(new.form),
                 url=url,
                 secret=os.environ.get("CODEX_LB_ALERT_SECRET", "") if new.secret is None else new.secret,
                 chat_id=new.chat_id,
-                wants=[pb.AlertKind.Value(f"ALERT_KIND_{kind.replace('-', '_').upper()}") for kind in new.only],
+                wants=map(kind_of, new.only),
             )
         )
         console().print(f"{target.display_name}: alerts go to {target.host}")
 
     with_admin(where, add)
+
+
+def change_target(where: Where, name: str, change: Change) -> None:
+    """`admin alerts set`."""
+    wanted, paths = wanted_of(change)
+
+    async def send(admin: Admin) -> None:
+        known = resolve(name, await _targets(admin))
+        wanted.name, wanted.etag = known.name, known.etag
+        request = pb.UpdateAlertTargetRequest(target=wanted, update_mask=FieldMask(paths=paths))
+        target = await admin.alerts.UpdateAlertTarget(request)
+        told = ", ".join(map(kind_words, target.wants)) or "everything"
+        console().print(f"{target.display_name}: alerts go to {target.host}; told of: {told}")
+
+    with_admin(where, send)
+
+
+def wanted_of(change: Change) -> tuple[pb.AlertTarget, list[str]]:
+    """The message, and the fields of it that count."""
+    values: dict[str, object] = {
+        "display_name": change.name,
+        "kind": form_of(change.form) if change.form else None,
+        "url": given(change.url),
+        "secret": given(change.secret),
+        "chat_id": change.chat_id,
+        "wants": None if change.only is None else [kind_of(kind) for kind in change.only],
+    }
+    named = {field: value for field, value in values.items() if value is not None}
+    return pb.AlertTarget(**named), list(named)  # type: ignore[arg-type]  # each in the type of its field
+
+
+def given(value: str | None) -> str | None:
+    """What was given as an option, or on standard input: there, no list of processes shows it."""
+    return sys.stdin.readline().strip() if value == "-" else value
+
+
+def form_of(form: str) -> pb.AlertTargetKind.ValueType:
+    """ALERT_TARGET_KIND_SLACK for `slack`."""
+    return pb.AlertTargetKind.Value(f"ALERT_TARGET_KIND_{form.upper()}")
+
+
+def kind_of(kind: str) -> pb.AlertKind.ValueType:
+    """ALERT_KIND_POOL_LOW for `pool-low`."""
+    return pb.AlertKind.Value(f"ALERT_KIND_{kind.replace('-', '_').upper()}")
 
 
 def test_target(where: Where, name: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import grpc.aio
@@ -13,10 +14,11 @@ from codex_lb.control.admin.api_keys import COLLECTION as API_KEYS
 from codex_lb.control.admin.permissions import ruled
 from codex_lb.control.admin.request_log import account_name
 from codex_lb.control.domain.alert import Alert, AlertKind, Condition, Delivery, DeliveryStage, Target, TargetKind
-from codex_lb.control.domain.alert_form import Address
+from codex_lb.control.domain.alert_form import Address, Place
 from codex_lb.control.errors import InvalidResourceNameError, InvalidUpdateError
 from codex_lb.control.rpcs.instants import wire_instant
-from codex_lb.control.usecases.raise_alerts import AlertTargets, ViewAlerts
+from codex_lb.control.usecases.alert_targets import AlertTargets
+from codex_lb.control.usecases.raise_alerts import ViewAlerts
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AlertService"]
 TARGETS = "alertTargets/"
@@ -71,6 +73,15 @@ class AlertRpc(alert_service_pb2_grpc.AlertServiceServicer):
         return pb.ListAlertTargetsResponse(targets=map(target, await self._targets.list()))
 
     @ruled(SERVICE)
+    async def UpdateAlertTarget(self, request: pb.UpdateAlertTargetRequest, _: Context) -> pb.AlertTarget:
+        """The place, changed."""
+        wanted, paths = request.target, request.update_mask.paths
+        changed = await self._targets.update(
+            target_id(wanted.name), lambda known: updated(known, wanted, paths), etag=wanted.etag
+        )
+        return target(changed)
+
+    @ruled(SERVICE)
     async def DeleteAlertTarget(self, request: pb.DeleteAlertTargetRequest, _: Context) -> pb.DeleteAlertTargetResponse:
         """Nothing is left of it."""
         await self._targets.delete(target_id(request.name))
@@ -95,6 +106,38 @@ def target_id(name: str) -> str:
     return found
 
 
+def updated(known: Place, wanted: pb.AlertTarget, paths: Iterable[str]) -> Place:
+    """The place with the fields of these paths as wanted. Raises InvalidUpdateError."""
+    for path in paths:
+        take = FIELDS.get(path)
+        if take is None:
+            raise InvalidUpdateError(f"update_mask: {path[:100]} is no field that can be changed.")
+        known = take(known, wanted)
+    return known
+
+
+def _kind(place: Place, wanted: pb.AlertTarget) -> Place:
+    if wanted.kind not in TARGET_KIND_READ:
+        raise InvalidUpdateError("target.kind must be set.")
+    return replace(place, target=replace(place.target, kind=TARGET_KIND_READ[wanted.kind]))
+
+
+def _wants(place: Place, wanted: pb.AlertTarget) -> Place:
+    wants = tuple(KIND_READ[number] for number in wanted.wants if number in KIND_READ)
+    return replace(place, target=replace(place.target, wants=wants))
+
+
+# What can be changed of a target, and how it is taken from a message. What is secret of it is taken in and never told.
+FIELDS: Mapping[str, Callable[[Place, pb.AlertTarget], Place]] = {
+    "display_name": lambda place, wanted: replace(place, target=replace(place.target, name=wanted.display_name)),
+    "kind": _kind,
+    "wants": _wants,
+    "url": lambda place, wanted: replace(place, address=replace(place.address, url=wanted.url)),
+    "secret": lambda place, wanted: replace(place, address=replace(place.address, secret=wanted.secret)),
+    "chat_id": lambda place, wanted: replace(place, address=replace(place.address, chat_id=wanted.chat_id)),
+}
+
+
 def target(one: Target) -> pb.AlertTarget:
     """A place."""
     return pb.AlertTarget(
@@ -104,6 +147,7 @@ def target(one: Target) -> pb.AlertTarget:
         host=one.host,
         wants=[KIND[kind] for kind in one.wants],
         created_at=wire_instant(one.created_at),
+        etag=one.etag,
     )
 
 

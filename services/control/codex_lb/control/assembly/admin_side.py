@@ -35,6 +35,7 @@ from codex_lb.control.oauth.pkce import new_secret
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.store.database import database_url
 from codex_lb.control.usecases.affinities import ManageAffinities
+from codex_lb.control.usecases.alert_targets import AlertTargets
 from codex_lb.control.usecases.delete_account import DeleteAccount
 from codex_lb.control.usecases.drop_old_turns import DropOldTurns
 from codex_lb.control.usecases.explain import Explain
@@ -44,7 +45,7 @@ from codex_lb.control.usecases.import_accounts import ImportAccounts
 from codex_lb.control.usecases.keep_api_keys import KeepApiKeys
 from codex_lb.control.usecases.operate_account import OperateAccount
 from codex_lb.control.usecases.probe_now import ProbeNow
-from codex_lb.control.usecases.raise_alerts import AlertTargets, ViewAlerts, WatchAlerts
+from codex_lb.control.usecases.raise_alerts import ViewAlerts, WatchAlerts
 from codex_lb.control.usecases.refresh_now import RefreshNow
 from codex_lb.control.usecases.rotate_keys import RotateKeys
 from codex_lb.control.usecases.start_flow import StartFlow

@@ -203,6 +203,12 @@ class Target:
     host: str  # of its address, for people
     wants: tuple[AlertKind, ...]  # empty: all
     created_at: datetime
+    revision: int = 1
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the target."""
+        return str(self.revision)
 
     def is_for(self, kind: AlertKind) -> bool:
         """Whether it wants such alerts."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from codex_lb.control.domain.alert import Alert, TargetKind
+from codex_lb.control.domain.alert import Alert, Target, TargetKind
 from codex_lb.control.errors import InvalidUpdateError
 
 URL_CHARS_MAX = 2000
@@ -29,6 +29,14 @@ class Address:
 
     def __repr__(self) -> str:
         return "Address(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A target with its address."""
+
+    target: Target
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)

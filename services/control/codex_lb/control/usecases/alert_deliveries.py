@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
 
 from codex_lb.control.domain.alert import Alert, Delivery, DeliveryStage, Target, retry_after
-from codex_lb.control.domain.alert_form import Address, Post, post_of
+from codex_lb.control.domain.alert_form import Address, Place, Post, post_of
 from codex_lb.control.domain.refresh import Task, TicketKind
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.alert_secrets import open_address
 from codex_lb.control.usecases.ports import Store
-from codex_lb.control.usecases.vault_ports import Vault
+from codex_lb.control.usecases.vault_ports import Sealed, Vault
 from codex_lb.kit.clock import Clock
 
 WAITING_MAX = 1_000  # alerts on their way; beyond it new ones are stored, and sent after a restart
@@ -72,6 +73,12 @@ class AlertDeliveries:
         """Nothing more goes there."""
         self._waiting = {key: one for key, one in self._waiting.items() if one.target.target_id != target_id}
 
+    def retarget(self, place: Place) -> None:
+        """What is on its way to a target goes to where that is now."""
+        for one in self._waiting.values():
+            if one.target.target_id == place.target.target_id:
+                one.target, one.address = place.target, place.address
+
     def due(self) -> Mapping[Task, datetime]:
         """Everything on its way, with the instant of its next try."""
         return {
@@ -93,7 +100,9 @@ class AlertDeliveries:
         after = self._after(one.delivery, sent)
         async with self._store.begin(writing=True) as unit:
             await unit.alerts.save_delivery(after)
+            targets = {target.target_id: (target, sealed) for target, sealed in await unit.alerts.targets()}
         one.delivery = after
+        self._follow(one, targets)
         if after.stage is not DeliveryStage.WAITING:
             self._waiting.pop(delivery_id, None)
         if after.stage is DeliveryStage.DELIVERED:
@@ -108,6 +117,15 @@ class AlertDeliveries:
                 why=sent.problem,
             )
         return after.next_try_at
+
+    def _follow(self, one: OnItsWay, targets: Mapping[str, tuple[Target, Sealed]]) -> None:
+        """Another control may have changed the target, or removed it."""
+        found = targets.get(one.target.target_id)
+        if found is None:
+            self.forget_target(one.target.target_id)
+        elif found[0] != one.target:
+            with suppress(CredentialUnreadableError):  # then the next try goes to where it was
+                self.retarget(Place(found[0], open_address(self._vault, *found)))
 
     def _after(self, delivery: Delivery, sent: Sent) -> Delivery:
         now = self._clock.now()

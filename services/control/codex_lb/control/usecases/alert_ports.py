@@ -17,6 +17,12 @@ class Alerts(Protocol):
         """Raises StoreConflictError when the name is taken."""
         ...
 
+    async def save_target(self, target: Target, sealed: Sealed | None) -> bool:
+        """Stores a target's next revision, with another address if there is one; False when the stored one is not the
+        revision before it.
+        """
+        ...
+
     async def delete_target(self, target_id: str) -> bool:
         """With all that was on its way to it; False when there is none."""
         ...

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from codex_lb.api.admin.v1 import options_pb2 as codex__lb_dot_api_dot_admin_dot_v1_dot_options__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)codex_lb/api/admin/v1/alert_service.proto\x12\x15\x63odex_lb.api.admin.v1\x1a#codex_lb/api/admin/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x01\n\x0b\x41lertTarget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32&.codex_lb.api.admin.v1.AlertTargetKind\x12\x0c\n\x04host\x18\x04 \x01(\t\x12/\n\x05wants\x18\x05 \x03(\x0e\x32 .codex_lb.api.admin.v1.AlertKind\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbb\x02\n\x05\x41lert\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x04kind\x18\x02 \x01(\x0e\x32 .codex_lb.api.admin.v1.AlertKind\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12-\n\traised_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecovers_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\ndeliveries\x18\t \x03(\x0b\x32$.codex_lb.api.admin.v1.AlertDelivery\"\xba\x01\n\rAlertDelivery\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x38\n\x05stage\x18\x02 \x01(\x0e\x32).codex_lb.api.admin.v1.AlertDeliveryStage\x12\r\n\x05tries\x18\x03 \x01(\r\x12/\n\x0bnext_try_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x05 \x01(\r\x12\x0f\n\x07problem\x18\x06 \x01(\t\"\xc5\x01\n\x18\x43reateAlertTargetRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.codex_lb.api.admin.v1.AlertTargetKind\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x05 \x01(\t\x12/\n\x05wants\x18\x06 \x03(\x0e\x32 .codex_lb.api.admin.v1.AlertKind\"\x19\n\x17ListAlertTargetsRequest\"O\n\x18ListAlertTargetsResponse\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\".codex_lb.api.admin.v1.AlertTarget\"(\n\x18\x44\x65leteAlertTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1b\n\x19\x44\x65leteAlertTargetResponse\"&\n\x16TestAlertTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11ListAlertsRequest\"B\n\x12ListAlertsResponse\x12,\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x1c.codex_lb.api.admin.v1.Alert*\x90\x02\n\tAlertKind\x12\x1a\n\x16\x41LERT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41LERT_KIND_REAUTH_REQUIRED\x10\x01\x12\x1d\n\x19\x41LERT_KIND_ACCOUNT_CLOSED\x10\x02\x12\x17\n\x13\x41LERT_KIND_POOL_LOW\x10\x03\x12\x1d\n\x19\x41LERT_KIND_POOL_EXHAUSTED\x10\x04\x12\x1a\n\x16\x41LERT_KIND_ERROR_BURST\x10\x05\x12\x13\n\x0f\x41LERT_KIND_TEST\x10\x06\x12\x1d\n\x19\x41LERT_KIND_KEY_LIMIT_NEAR\x10\x07\x12 \n\x1c\x41LERT_KIND_KEY_LIMIT_REACHED\x10\x08*\xaf\x01\n\x0f\x41lertTargetKind\x12!\n\x1d\x41LERT_TARGET_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41LERT_TARGET_KIND_WEBHOOK\x10\x01\x12\x1b\n\x17\x41LERT_TARGET_KIND_SLACK\x10\x02\x12\x1d\n\x19\x41LERT_TARGET_KIND_DISCORD\x10\x03\x12\x1e\n\x1a\x41LERT_TARGET_KIND_TELEGRAM\x10\x04*\xa1\x01\n\x12\x41lertDeliveryStage\x12$\n ALERT_DELIVERY_STAGE_UNSPECIFIED\x10\x00\x12 \n\x1c\x41LERT_DELIVERY_STAGE_WAITING\x10\x01\x12\"\n\x1e\x41LERT_DELIVERY_STAGE_DELIVERED\x10\x02\x12\x1f\n\x1b\x41LERT_DELIVERY_STAGE_FAILED\x10\x03\x32\xdb\x04\n\x0c\x41lertService\x12r\n\x11\x43reateAlertTarget\x12/.codex_lb.api.admin.v1.CreateAlertTargetRequest\x1a\".codex_lb.api.admin.v1.AlertTarget\"\x08\x9a\xdb\x18\x04\x08\x03\x10\x03\x12}\n\x10ListAlertTargets\x12..codex_lb.api.admin.v1.ListAlertTargetsRequest\x1a/.codex_lb.api.admin.v1.ListAlertTargetsResponse\"\x08\x9a\xdb\x18\x04\x08\x01\x10\x01\x12\x80\x01\n\x11\x44\x65leteAlertTarget\x12/.codex_lb.api.admin.v1.DeleteAlertTargetRequest\x1a\x30.codex_lb.api.admin.v1.DeleteAlertTargetResponse\"\x08\x9a\xdb\x18\x04\x08\x03\x10\x02\x12h\n\x0fTestAlertTarget\x12-.codex_lb.api.admin.v1.TestAlertTargetRequest\x1a\x1c.codex_lb.api.admin.v1.Alert\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12k\n\nListAlerts\x12(.codex_lb.api.admin.v1.ListAlertsRequest\x1a).codex_lb.api.admin.v1.ListAlertsResponse\"\x08\x9a\xdb\x18\x04\x08\x01\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)codex_lb/api/admin/v1/alert_service.proto\x12\x15\x63odex_lb.api.admin.v1\x1a#codex_lb/api/admin/v1/options.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x02\n\x0b\x41lertTarget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32&.codex_lb.api.admin.v1.AlertTargetKind\x12\x0c\n\x04host\x18\x04 \x01(\t\x12/\n\x05wants\x18\x05 \x03(\x0e\x32 .codex_lb.api.admin.v1.AlertKind\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x0b\n\x03url\x18\x08 \x01(\t\x12\x0e\n\x06secret\x18\t \x01(\t\x12\x0f\n\x07\x63hat_id\x18\n \x01(\t\"\xbb\x02\n\x05\x41lert\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x04kind\x18\x02 \x01(\x0e\x32 .codex_lb.api.admin.v1.AlertKind\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12-\n\traised_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecovers_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\ndeliveries\x18\t \x03(\x0b\x32$.codex_lb.api.admin.v1.AlertDelivery\"\xba\x01\n\rAlertDelivery\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x38\n\x05stage\x18\x02 \x01(\x0e\x32).codex_lb.api.admin.v1.AlertDeliveryStage\x12\r\n\x05tries\x18\x03 \x01(\r\x12/\n\x0bnext_try_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x05 \x01(\r\x12\x0f\n\x07problem\x18\x06 \x01(\t\"\xc5\x01\n\x18\x43reateAlertTargetRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.codex_lb.api.admin.v1.AlertTargetKind\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x05 \x01(\t\x12/\n\x05wants\x18\x06 \x03(\x0e\x32 .codex_lb.api.admin.v1.AlertKind\"\x19\n\x17ListAlertTargetsRequest\"O\n\x18ListAlertTargetsResponse\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\".codex_lb.api.admin.v1.AlertTarget\"\x7f\n\x18UpdateAlertTargetRequest\x12\x32\n\x06target\x18\x01 \x01(\x0b\x32\".codex_lb.api.admin.v1.AlertTarget\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"(\n\x18\x44\x65leteAlertTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1b\n\x19\x44\x65leteAlertTargetResponse\"&\n\x16TestAlertTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11ListAlertsRequest\"B\n\x12ListAlertsResponse\x12,\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x1c.codex_lb.api.admin.v1.Alert*\x90\x02\n\tAlertKind\x12\x1a\n\x16\x41LERT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41LERT_KIND_REAUTH_REQUIRED\x10\x01\x12\x1d\n\x19\x41LERT_KIND_ACCOUNT_CLOSED\x10\x02\x12\x17\n\x13\x41LERT_KIND_POOL_LOW\x10\x03\x12\x1d\n\x19\x41LERT_KIND_POOL_EXHAUSTED\x10\x04\x12\x1a\n\x16\x41LERT_KIND_ERROR_BURST\x10\x05\x12\x13\n\x0f\x41LERT_KIND_TEST\x10\x06\x12\x1d\n\x19\x41LERT_KIND_KEY_LIMIT_NEAR\x10\x07\x12 \n\x1c\x41LERT_KIND_KEY_LIMIT_REACHED\x10\x08*\xaf\x01\n\x0f\x41lertTargetKind\x12!\n\x1d\x41LERT_TARGET_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41LERT_TARGET_KIND_WEBHOOK\x10\x01\x12\x1b\n\x17\x41LERT_TARGET_KIND_SLACK\x10\x02\x12\x1d\n\x19\x41LERT_TARGET_KIND_DISCORD\x10\x03\x12\x1e\n\x1a\x41LERT_TARGET_KIND_TELEGRAM\x10\x04*\xa1\x01\n\x12\x41lertDeliveryStage\x12$\n ALERT_DELIVERY_STAGE_UNSPECIFIED\x10\x00\x12 \n\x1c\x41LERT_DELIVERY_STAGE_WAITING\x10\x01\x12\"\n\x1e\x41LERT_DELIVERY_STAGE_DELIVERED\x10\x02\x12\x1f\n\x1b\x41LERT_DELIVERY_STAGE_FAILED\x10\x03\x32\xcf\x05\n\x0c\x41lertService\x12r\n\x11\x43reateAlertTarget\x12/.codex_lb.api.admin.v1.CreateAlertTargetRequest\x1a\".codex_lb.api.admin.v1.AlertTarget\"\x08\x9a\xdb\x18\x04\x08\x03\x10\x03\x12}\n\x10ListAlertTargets\x12..codex_lb.api.admin.v1.ListAlertTargetsRequest\x1a/.codex_lb.api.admin.v1.ListAlertTargetsResponse\"\x08\x9a\xdb\x18\x04\x08\x01\x10\x01\x12r\n\x11UpdateAlertTarget\x12/.codex_lb.api.admin.v1.UpdateAlertTargetRequest\x1a\".codex_lb.api.admin.v1.AlertTarget\"\x08\x9a\xdb\x18\x04\x08\x03\x10\x03\x12\x80\x01\n\x11\x44\x65leteAlertTarget\x12/.codex_lb.api.admin.v1.DeleteAlertTargetRequest\x1a\x30.codex_lb.api.admin.v1.DeleteAlertTargetResponse\"\x08\x9a\xdb\x18\x04\x08\x03\x10\x02\x12h\n\x0fTestAlertTarget\x12-.codex_lb.api.admin.v1.TestAlertTargetRequest\x1a\x1c.codex_lb.api.admin.v1.Alert\"\x08\x9a\xdb\x18\x04\x08\x02\x10\x02\x12k\n\nListAlerts\x12(.codex_lb.api.admin.v1.ListAlertsRequest\x1a).codex_lb.api.admin.v1.ListAlertsResponse\"\x08\x9a\xdb\x18\x04\x08\x01\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,40 +38,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALERTSERVICE'].methods_by_name['CreateAlertTarget']._serialized_options = b'\232\333\030\004\010\003\020\003'
   _globals['_ALERTSERVICE'].methods_by_name['ListAlertTargets']._loaded_options = None
   _globals['_ALERTSERVICE'].methods_by_name['ListAlertTargets']._serialized_options = b'\232\333\030\004\010\001\020\001'
+  _globals['_ALERTSERVICE'].methods_by_name['UpdateAlertTarget']._loaded_options = None
+  _globals['_ALERTSERVICE'].methods_by_name['UpdateAlertTarget']._serialized_options = b'\232\333\030\004\010\003\020\003'
   _globals['_ALERTSERVICE'].methods_by_name['DeleteAlertTarget']._loaded_options = None
   _globals['_ALERTSERVICE'].methods_by_name['DeleteAlertTarget']._serialized_options = b'\232\333\030\004\010\003\020\002'
   _globals['_ALERTSERVICE'].methods_by_name['TestAlertTarget']._loaded_options = None
   _globals['_ALERTSERVICE'].methods_by_name['TestAlertTarget']._serialized_options = b'\232\333\030\004\010\002\020\002'
   _globals['_ALERTSERVICE'].methods_by_name['ListAlerts']._loaded_options = None
   _globals['_ALERTSERVICE'].methods_by_name['ListAlerts']._serialized_options = b'\232\333\030\004\010\001\020\001'
-  _globals['_ALERTKIND']._serialized_start=1371
-  _globals['_ALERTKIND']._serialized_end=1643
-  _globals['_ALERTTARGETKIND']._serialized_start=1646
-  _globals['_ALERTTARGETKIND']._serialized_end=1821
-  _globals['_ALERTDELIVERYSTAGE']._serialized_start=1824
-  _globals['_ALERTDELIVERYSTAGE']._serialized_end=1985
-  _globals['_ALERTTARGET']._serialized_start=139
-  _globals['_ALERTTARGET']._serialized_end=353
-  _globals['_ALERT']._serialized_start=356
-  _globals['_ALERT']._serialized_end=671
-  _globals['_ALERTDELIVERY']._serialized_start=674
-  _globals['_ALERTDELIVERY']._serialized_end=860
-  _globals['_CREATEALERTTARGETREQUEST']._serialized_start=863
-  _globals['_CREATEALERTTARGETREQUEST']._serialized_end=1060
-  _globals['_LISTALERTTARGETSREQUEST']._serialized_start=1062
-  _globals['_LISTALERTTARGETSREQUEST']._serialized_end=1087
-  _globals['_LISTALERTTARGETSRESPONSE']._serialized_start=1089
-  _globals['_LISTALERTTARGETSRESPONSE']._serialized_end=1168
-  _globals['_DELETEALERTTARGETREQUEST']._serialized_start=1170
-  _globals['_DELETEALERTTARGETREQUEST']._serialized_end=1210
-  _globals['_DELETEALERTTARGETRESPONSE']._serialized_start=1212
-  _globals['_DELETEALERTTARGETRESPONSE']._serialized_end=1239
-  _globals['_TESTALERTTARGETREQUEST']._serialized_start=1241
-  _globals['_TESTALERTTARGETREQUEST']._serialized_end=1279
-  _globals['_LISTALERTSREQUEST']._serialized_start=1281
-  _globals['_LISTALERTSREQUEST']._serialized_end=1300
-  _globals['_LISTALERTSRESPONSE']._serialized_start=1302
-  _globals['_LISTALERTSRESPONSE']._serialized_end=1368
-  _globals['_ALERTSERVICE']._serialized_start=1988
-  _globals['_ALERTSERVICE']._serialized_end=2591
+  _globals['_ALERTKIND']._serialized_start=1594
+  _globals['_ALERTKIND']._serialized_end=1866
+  _globals['_ALERTTARGETKIND']._serialized_start=1869
+  _globals['_ALERTTARGETKIND']._serialized_end=2044
+  _globals['_ALERTDELIVERYSTAGE']._serialized_start=2047
+  _globals['_ALERTDELIVERYSTAGE']._serialized_end=2208
+  _globals['_ALERTTARGET']._serialized_start=173
+  _globals['_ALERTTARGET']._serialized_end=447
+  _globals['_ALERT']._serialized_start=450
+  _globals['_ALERT']._serialized_end=765
+  _globals['_ALERTDELIVERY']._serialized_start=768
+  _globals['_ALERTDELIVERY']._serialized_end=954
+  _globals['_CREATEALERTTARGETREQUEST']._serialized_start=957
+  _globals['_CREATEALERTTARGETREQUEST']._serialized_end=1154
+  _globals['_LISTALERTTARGETSREQUEST']._serialized_start=1156
+  _globals['_LISTALERTTARGETSREQUEST']._serialized_end=1181
+  _globals['_LISTALERTTARGETSRESPONSE']._serialized_start=1183
+  _globals['_LISTALERTTARGETSRESPONSE']._serialized_end=1262
+  _globals['_UPDATEALERTTARGETREQUEST']._serialized_start=1264
+  _globals['_UPDATEALERTTARGETREQUEST']._serialized_end=1391
+  _globals['_DELETEALERTTARGETREQUEST']._serialized_start=1393
+  _globals['_DELETEALERTTARGETREQUEST']._serialized_end=1433
+  _globals['_DELETEALERTTARGETRESPONSE']._serialized_start=1435
+  _globals['_DELETEALERTTARGETRESPONSE']._serialized_end=1462
+  _globals['_TESTALERTTARGETREQUEST']._serialized_start=1464
+  _globals['_TESTALERTTARGETREQUEST']._serialized_end=1502
+  _globals['_LISTALERTSREQUEST']._serialized_start=1504
+  _globals['_LISTALERTSREQUEST']._serialized_end=1523
+  _globals['_LISTALERTSRESPONSE']._serialized_start=1525
+  _globals['_LISTALERTSRESPONSE']._serialized_end=1591
+  _globals['_ALERTSERVICE']._serialized_start=2211
+  _globals['_ALERTSERVICE']._serialized_end=2930
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Alerts: what is worth waking somebody for, and where that is told."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -140,6 +141,10 @@ class AlertTarget(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     WANTS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    CHAT_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"alertTargets/{target_id}"."""
     display_name: _builtins.str
@@ -148,6 +153,14 @@ class AlertTarget(_message.Message):
     """In which form it is told."""
     host: _builtins.str
     """Host of its address; the rest is secret."""
+    etag: _builtins.str
+    """Changes with every change."""
+    url: _builtins.str
+    """Where to, http or https. Taken by UpdateAlertTarget, never returned."""
+    secret: _builtins.str
+    """Signs webhooks; empty: they are not signed. Taken by UpdateAlertTarget, never returned."""
+    chat_id: _builtins.str
+    """Telegram only: which chat. Taken by UpdateAlertTarget, never returned."""
     @_builtins.property
     def wants(self) -> _containers.RepeatedScalarFieldContainer[Global___AlertKind.ValueType]:
         """What it wants to be told; empty: everything."""
@@ -165,10 +178,14 @@ class AlertTarget(_message.Message):
         host: _builtins.str = ...,
         wants: _abc.Iterable[Global___AlertKind.ValueType] | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+        url: _builtins.str = ...,
+        secret: _builtins.str = ...,
+        chat_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "display_name", b"display_name", "host", b"host", "kind", b"kind", "name", b"name", "wants", b"wants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "created_at", b"created_at", "display_name", b"display_name", "etag", b"etag", "host", b"host", "kind", b"kind", "name", b"name", "secret", b"secret", "url", b"url", "wants", b"wants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,6 +381,36 @@ class ListAlertTargetsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAlertTargetsResponse: _TypeAlias = ListAlertTargetsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateAlertTargetRequest(_message.Message):
+    """UpdateAlertTargetRequest says what to change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def target(self) -> Global___AlertTarget:
+        """The place by its name, with the new values; with its etag, only if nobody changed it meanwhile."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which of display_name, kind (only together with url), wants, url, secret and chat_id."""
+
+    def __init__(
+        self,
+        *,
+        target: Global___AlertTarget | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["target", b"target", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAlertTargetRequest: _TypeAlias = UpdateAlertTargetRequest  # noqa: Y015
 
 @_typing.final
 class DeleteAlertTargetRequest(_message.Message):

@@ -45,6 +45,11 @@ class AlertServiceStub:
                 request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.ListAlertTargetsRequest.SerializeToString,
                 response_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.ListAlertTargetsResponse.FromString,
                 _registered_method=True)
+        self.UpdateAlertTarget = channel.unary_unary(
+                '/codex_lb.api.admin.v1.AlertService/UpdateAlertTarget',
+                request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.UpdateAlertTargetRequest.SerializeToString,
+                response_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.AlertTarget.FromString,
+                _registered_method=True)
         self.DeleteAlertTarget = channel.unary_unary(
                 '/codex_lb.api.admin.v1.AlertService/DeleteAlertTarget',
                 request_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.DeleteAlertTargetRequest.SerializeToString,
@@ -75,6 +80,13 @@ class AlertServiceServicer:
 
     def ListAlertTargets(self, request, context):
         """ListAlertTargets returns all places, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateAlertTarget(self, request, context):
+        """UpdateAlertTarget changes a place; what is on its way there goes to the new address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +125,11 @@ def add_AlertServiceServicer_to_server(servicer, server):
                     servicer.ListAlertTargets,
                     request_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.ListAlertTargetsRequest.FromString,
                     response_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.ListAlertTargetsResponse.SerializeToString,
+            ),
+            'UpdateAlertTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAlertTarget,
+                    request_deserializer=codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.UpdateAlertTargetRequest.FromString,
+                    response_serializer=codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.AlertTarget.SerializeToString,
             ),
             'DeleteAlertTarget': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAlertTarget,
@@ -185,6 +202,33 @@ class AlertService:
             '/codex_lb.api.admin.v1.AlertService/ListAlertTargets',
             codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.ListAlertTargetsRequest.SerializeToString,
             codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.ListAlertTargetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAlertTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/codex_lb.api.admin.v1.AlertService/UpdateAlertTarget',
+            codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.UpdateAlertTargetRequest.SerializeToString,
+            codex__lb_dot_api_dot_admin_dot_v1_dot_alert__service__pb2.AlertTarget.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class AlertServiceStub:
     """CreateAlertTarget adds a place. Its address is sealed and never shown again."""
     ListAlertTargets: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertTargetsRequest, _alert_service_pb2.ListAlertTargetsResponse]
     """ListAlertTargets returns all places, oldest first."""
+    UpdateAlertTarget: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.UpdateAlertTargetRequest, _alert_service_pb2.AlertTarget]
+    """UpdateAlertTarget changes a place; what is on its way there goes to the new address."""
     DeleteAlertTarget: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.DeleteAlertTargetRequest, _alert_service_pb2.DeleteAlertTargetResponse]
     """DeleteAlertTarget takes a place away; what is on its way there is dropped."""
     TestAlertTarget: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.TestAlertTargetRequest, _alert_service_pb2.Alert]
@@ -53,6 +55,8 @@ class AlertServiceAsyncStub(AlertServiceStub):
     """CreateAlertTarget adds a place. Its address is sealed and never shown again."""
     ListAlertTargets: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertTargetsRequest, _alert_service_pb2.ListAlertTargetsResponse]  # type: ignore[assignment]
     """ListAlertTargets returns all places, oldest first."""
+    UpdateAlertTarget: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.UpdateAlertTargetRequest, _alert_service_pb2.AlertTarget]  # type: ignore[assignment]
+    """UpdateAlertTarget changes a place; what is on its way there goes to the new address."""
     DeleteAlertTarget: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.DeleteAlertTargetRequest, _alert_service_pb2.DeleteAlertTargetResponse]  # type: ignore[assignment]
     """DeleteAlertTarget takes a place away; what is on its way there is dropped."""
     TestAlertTarget: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.TestAlertTargetRequest, _alert_service_pb2.Alert]  # type: ignore[assignment]
@@ -78,6 +82,14 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alert_service_pb2.ListAlertTargetsResponse, _abc.Awaitable[_alert_service_pb2.ListAlertTargetsResponse]]:
         """ListAlertTargets returns all places, oldest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateAlertTarget(
+        self,
+        request: _alert_service_pb2.UpdateAlertTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alert_service_pb2.AlertTarget, _abc.Awaitable[_alert_service_pb2.AlertTarget]]:
+        """UpdateAlertTarget changes a place; what is on its way there goes to the new address."""
 
     @_abc_1.abstractmethod
     def DeleteAlertTarget(

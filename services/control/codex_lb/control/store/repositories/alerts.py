@@ -34,19 +34,18 @@ class SqlAlerts:
         self._transaction = transaction
 
     async def add_target(self, target: Target, sealed: Sealed) -> None:
-        row = {
-            "target_id": target.target_id,
-            "name": target.name,
-            "kind": target.kind.value,
-            "host": target.host,
-            "wants": [kind.value for kind in target.wants],
-            "created_at": target.created_at,
-            "key_id": sealed.key_id,
-            "ciphertext": sealed.ciphertext,
-        }
+        row = _target_row(target, sealed) | {"target_id": target.target_id, "created_at": target.created_at}
         new = insert_into(alert_targets, self._transaction.dialect).on_conflict_do_nothing()
         if (await self._transaction.run(new.returning(alert_targets.c.target_id), row)).one_or_none() is None:
             raise StoreConflictError("an alert target has that name already")
+
+    async def save_target(self, target: Target, sealed: Sealed | None) -> bool:
+        saved = await self._transaction.run(
+            update(alert_targets)
+            .where(alert_targets.c.target_id == target.target_id, alert_targets.c.revision == target.revision - 1)
+            .values(_target_row(target, sealed))
+        )
+        return saved.rowcount > 0
 
     async def delete_target(self, target_id: str) -> bool:
         mine = alert_deliveries.c.target_id == target_id
@@ -132,6 +131,17 @@ class SqlAlerts:
         return Recent(row["turns"], row["failed"])
 
 
+def _target_row(target: Target, sealed: Sealed | None) -> dict[str, object]:
+    """Without an address the stored one stays: a rotation may have sealed it anew meanwhile."""
+    return {
+        "name": target.name,
+        "kind": target.kind.value,
+        "host": target.host,
+        "wants": [kind.value for kind in target.wants],
+        "revision": target.revision,
+    } | ({"key_id": sealed.key_id, "ciphertext": sealed.ciphertext} if sealed else {})
+
+
 def _target_of(row: RowMapping) -> Target:
     return Target(
         row["target_id"],
@@ -140,6 +150,7 @@ def _target_of(row: RowMapping) -> Target:
         row["host"],
         tuple(AlertKind(kind) for kind in row["wants"]),
         row["created_at"],
+        row["revision"],
     )
 
 

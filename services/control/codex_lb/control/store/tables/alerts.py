@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, Table
 
-from codex_lb.control.store.tables.schema import STRUCTURE, Instant, Words, metadata
+from codex_lb.control.store.tables.schema import COUNT, STRUCTURE, Instant, Words, metadata
 
 alert_targets = Table(
     "alert_targets",
@@ -15,6 +15,7 @@ alert_targets = Table(
     Column("host", Words, nullable=False),
     Column("wants", STRUCTURE, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("revision", COUNT, nullable=False),
     Column("key_id", Words, nullable=False),
     Column("ciphertext", LargeBinary, nullable=False),  # its address: whoever has it can write there
 )
