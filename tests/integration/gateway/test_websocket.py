@@ -15,7 +15,18 @@ from openai import AsyncOpenAI
 
 from tests.support.pair import Pair, start_pair
 from tests.support.turns import codex_turn, events_of
-from tests.support.upstream import Step, Upstream, close, cut_before_output, failed, hold, http, limit, unauthorized
+from tests.support.upstream import (
+    Step,
+    Upstream,
+    close,
+    cut_before_output,
+    failed,
+    failed_first,
+    hold,
+    http,
+    limit,
+    unauthorized,
+)
 
 PATH = "/backend-api/codex/responses"
 TERMINAL = {"response.completed", "response.failed", "response.incomplete", "error"}
@@ -128,6 +139,24 @@ async def test_a_continuation_whose_account_is_spent_is_told_to_start_over_and_t
     assert (lost[0]["status"], lost[0]["error"]["code"]) == (400, "previous_response_not_found")
     assert text_of(again) == "two"
     await pair.settled()
+
+
+@pytest.mark.parametrize("code", ["previous_response_not_found", "invalid_encrypted_content"])
+async def test_a_continuation_whose_state_upstream_lost_is_told_to_start_over(pair: Pair, code: str) -> None:
+    await pair.add("a")
+    async with connected(pair) as client:
+        first = await client.ask("one")
+        await pair.upstream.script("a", failed_first(code))
+
+        lost = await client.ask("two", previous_response_id=id_of(first))
+        again = await client.ask("one two <<say:both>>")
+
+    assert (lost[-1]["type"], lost[-1]["status"], lost[-1]["error"]["code"]) == (
+        "error",
+        400,
+        "previous_response_not_found",
+    )
+    assert text_of(again) == "both"
 
 
 async def test_a_response_of_another_connection_cannot_be_continued(pair: Pair) -> None:

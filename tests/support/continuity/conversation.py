@@ -118,7 +118,7 @@ class Thread:
             first,
             second,
             was_failing=world.was_failing,
-            is_forgotten=lambda at: min(world.restarted_at, world.killed_at) > at,
+            is_forgotten=world.is_forgotten,
         )
         if why is not None:
             verdict.excused[why] += 1
@@ -143,17 +143,20 @@ class Thread:
             await asyncio.sleep(0.1)
         heard = asking.result() if done else Heard(failure="hung_up")
         calls = [call for call in upstream.calls[before:] if call.thread == self._name]
-        asked = Asked(began, clock.monotonic(), calls, has_hung_up=not done)
+        asked = Asked(began, clock.monotonic(), calls, gateway.leases.replica_id, has_hung_up=not done)
         self._world.history.note(f"{self._name} is told {heard.status} {heard.failure or 'an answer'}")
         if done or asked.is_failure:
-            self._world.note_failed(calls)
+            self._world.note_failed(calls, gateway.leases.replica_id)
         if done:
             self._check(gateway, heard, calls)
+            self._world.tell(self._world.answered if heard.is_completed else self._world.refused)
         return heard, asked
 
     def _check(self, gateway: LocalGateway, heard: Heard, calls: list[Call]) -> None:
         """One answer or none, whole or cut short, never parts of two."""
         who, problem = f"{self._name} ({self._kind})", self._court.problem
+        if heard.was_not_healed:
+            problem(f"{who} was told {heard.failure} and not to start over")
         if (heard.status, heard.failure) == (500, "server_error") or heard.failure == "unreadable":
             problem(f"{who} was told {heard.status} {heard.failure}")
         given = [str(item["id"]) for item in heard.items]

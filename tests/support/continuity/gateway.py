@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -84,8 +83,13 @@ class LocalLeases:
             return lease
 
     def accounts_held(self) -> set[str]:
-        """Accounts of which it holds a slot."""
-        return {lease.account_id for lease in self._held.values()}
+        """Accounts of which it holds a slot, as far as it has told."""
+        return {lease.account_id for lease in self._held.values()} | {s.lease.account_id for s in self._unsettled}
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether control was not told yet how a lease ended."""
+        return bool(self._unsettled)
 
     def begun(self, lease: Lease) -> None:
         """Nobody limits turns that upstream has not begun to answer."""
@@ -210,12 +214,17 @@ class LocalGateway:
         """Ends without a word: what it holds stays held, what it has not said is never said."""
         self.leases.is_dead = True
         self._beat.cancel()
-        for task in list(self._running):
+        running = list(self._running)
+        for task in running:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        if running:
+            await asyncio.wait(running)
 
     def _start(self, endpoint: Endpoint, scope: dict[str, object], exchange: Exchange) -> None:
+        if self.is_dead:
+            exchange.end()
+            return
+
         async def serve() -> None:
             try:
                 await endpoint(scope, exchange.receive, exchange.take)

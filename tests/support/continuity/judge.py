@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from codex_lb.control.domain.ids import ReplicaId
 from codex_lb.gateway.turn.next_step import ACCOUNTS_MAX, LOGINS_MAX
 from tests.support.continuity.accounts import Call, Cost
 
@@ -23,7 +24,9 @@ class Excuse(StrEnum):
     BROKE_OFF = "broke off"  # an answer, in the client's hands, on an account that had failed nobody
     DROWNED = "drowned"  # three accounts failed the turn, of which none had failed anybody
     SILENT = "silent"  # so was the account, which had failed nobody, until the client had enough of it
-    FORGOTTEN = "forgotten"  # control and the gateway that saw the first failure were both restarted in between
+    FORGOTTEN = (
+        "forgotten"  # the gateway that saw the first failure died before it could tell, or so did control after it
+    )
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Asked:
     began: float
     ended: float
     calls: list[Call]
+    gateway: ReplicaId
     has_hung_up: bool = False
 
     @property
@@ -52,19 +56,24 @@ class Asked:
 
 
 def excuse(
-    first: Asked, second: Asked, *, was_failing: Callable[[Call], bool], is_forgotten: Callable[[float], bool]
+    first: Asked,
+    second: Asked,
+    *,
+    was_failing: Callable[[Call], bool],
+    is_forgotten: Callable[[float, ReplicaId], bool],
 ) -> Excuse | None:
     """Why the second failure could not be helped; None when it could.
 
-    `was_failing`: whether the account was known to fail when it was asked; `is_forgotten`: whether nobody can know any more
-    what happened at that instant.
+    `was_failing`: whether the account was known to fail when it was asked; `is_forgotten`: whether control cannot know what
+    a gateway saw at an instant.
     """
     if not second.calls:
         return None  # it was refused although somebody could have served it
     asked_first = {call.account: call for call in reversed(second.calls)}
-    could_know = first.accounts & second.accounts or any(was_failing(call) for call in asked_first.values())
-    if could_know:
-        return Excuse.FORGOTTEN if is_forgotten(first.ended) else None
+    if any(was_failing(call) for call in asked_first.values()):
+        return None
+    if first.accounts & second.accounts:
+        return Excuse.FORGOTTEN if is_forgotten(first.ended, first.gateway) else None
     if second.calls[-1].is_visible:
         return Excuse.BROKE_OFF
     if burnt(second) >= ACCOUNTS_MAX:

@@ -25,7 +25,9 @@ class Heard:
     items: list[JsonObject] = field(default_factory=list)  # whole output items
     response_ids: list[str] = field(default_factory=list)
     is_completed: bool = False
+    is_shown: bool = False  # a part of an answer
     failure: str = ""  # a code, where it was told one
+    was_not_healed: bool = False  # it continued an answer, was shown nothing, and not told to start over
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
@@ -44,14 +46,18 @@ class Client(Protocol):
 class HttpClient:
     """Events of a stream, or one object."""
 
-    def __init__(self, path: str, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, path: str, headers: list[tuple[bytes, bytes]], *, keeps_turn_state: bool = False) -> None:
+        self._keeps_turn_state = keeps_turn_state
+        self._turn_state: list[tuple[bytes, bytes]] = []
         self._path = path
         self._headers = headers
         self._exchange: Exchange | None = None
 
     async def ask(self, gateway: LocalGateway, body: JsonObject) -> Heard:
         await asyncio.sleep(WAY_S)
-        exchange = self._exchange = gateway.post(self._path, msgspec.json.encode(body), self._headers)
+        exchange = self._exchange = gateway.post(
+            self._path, msgspec.json.encode(body), [*self._headers, *self._turn_state]
+        )
         heard, data, is_whole = Heard(), bytearray(), False
         while (message := await exchange.hear()) is not None:
             if message["type"] == "http.response.start":
@@ -59,6 +65,9 @@ class HttpClient:
                 continue
             data += message["body"]
             is_whole = not message["more_body"]
+        if self._keeps_turn_state:  # Codex gives it back until its next question; the longer, the harder
+            given = [header for header in heard.headers if header[0] == b"x-codex-turn-state"]
+            self._turn_state = given or self._turn_state
         if heard.status != 200:
             heard.failure = _code_of(bytes(data)) if heard.status else "gone"
             return heard
@@ -98,6 +107,7 @@ class SocketClient:
                 exchange, {**body, "previous_response_id": self._last_id, "input": items[len(known) :]}
             )
             if heard.failure != "previous_response_not_found":
+                heard.was_not_healed = not heard.is_shown and heard.failure not in ("", "broke_off")
                 return self._kept(heard, items)
             self.healed += 1  # silently, as Codex does
             exchange = await self._connection(gateway)
@@ -141,7 +151,7 @@ def client_of(kind: Kind, session_id: str) -> Client:
     headers = [(b"session-id", session_id.encode())] if session_id else []
     match kind:
         case "codex_http":
-            return HttpClient(NATIVE, headers)
+            return HttpClient(NATIVE, headers, keeps_turn_state=True)
         case "codex_socket":
             return SocketClient(headers)
         case "sdk_json" | "sdk_stream":
@@ -153,6 +163,7 @@ def _take(heard: Heard, event: JsonObject) -> None:
     said = response if isinstance(response, dict) else {}
     if event["type"] in ("response.created", "response.completed") and said.get("id"):
         heard.response_ids.append(str(said["id"]))
+    heard.is_shown = heard.is_shown or "output" in str(event["type"])
     match event["type"]:
         case "response.output_item.done":
             item = event["item"]

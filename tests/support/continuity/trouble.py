@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from codex_lb.control.domain.ids import AccountId
 from tests.support.continuity.accounts import SimAccount
@@ -22,6 +23,8 @@ ONCE = (
     "failed_first:previous_response_not_found", "failed:invalid_encrypted_content",
 )  # fmt: skip  # what upstream held is lost
 VISIBLE = ("eof", "cut_after:2500", "close:1011", "close:1009")
+SICK = 10  # calls that fail on an account before it is well again
+MOMENT_S = 10.0  # how long the worst moment is waited for
 
 
 class Trouble:
@@ -38,6 +41,8 @@ class Trouble:
         happen: list[tuple[int, Callable[[], object]]] = [
             (40, self._fail_silently),
             (10, self._break_visibly),
+            (10, self._sicken),
+            (3, self._cut_at_end),
             (4, self._lose_state),
             (6, self._pause),
             (3, self._delete),
@@ -90,6 +95,13 @@ class Trouble:
     def _break_visibly(self) -> None:
         self._account().script.extend([self._draws.choice(VISIBLE)] * self._draws.choice((1, 2, 3)))
 
+    def _sicken(self) -> None:
+        step = self._draws.choice((*SILENT, *VISIBLE, *VISIBLE)).format(s=5)
+        self._account().script.extend([step] * self._draws.randint(SICK // 2, SICK))
+
+    def _cut_at_end(self) -> None:
+        self._account().script.append("cut_at_end")
+
     def _outage(self) -> None:
         step = self._draws.choice(("http:500", "overloaded", "refuse"))
         for account in self._world.upstream.accounts.values():
@@ -136,12 +148,20 @@ class Trouble:
 
         self._after(self._draws.uniform(3, 30), renew)
 
+    async def _worst_moment(self, moment: asyncio.Event) -> None:
+        if self._draws.random() < 0.5:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MOMENT_S):
+                    await moment.wait()
+
     async def _kill_gateway(self) -> None:
         world = self._world
-        gateway = world.gateways.pop(self._draws.randrange(len(world.gateways)))
-        world.killed_at = world.clock.monotonic()
+        await self._worst_moment(world.answered)  # when nobody was told whose the answer's thoughts are
+        full = [n for n, gateway in enumerate(world.gateways) if gateway.leases.has_unsettled]
+        gateway = world.gateways.pop(full[0] if full else self._draws.randrange(len(world.gateways)))
+        killed_at = world.killed_at[gateway.leases.replica_id] = world.clock.monotonic()
         for account_id in gateway.leases.accounts_held():  # its slots are taken until it is missed
-            world.changed[account_id] = world.killed_at + LEASE_TTL_S + LAPSE_EVERY_S
+            world.changed[account_id] = killed_at + LEASE_TTL_S + LAPSE_EVERY_S
         await gateway.kill()
         world.history.note(f"trouble: {gateway.leases.replica_id} is killed")
         await asyncio.sleep(self._draws.uniform(0.2, 2))
@@ -149,6 +169,8 @@ class Trouble:
 
     async def _restart_control(self) -> None:
         world = self._world
+        await self._worst_moment(world.refused)  # when somebody is about to try again
+        await asyncio.sleep(self._draws.uniform(0.0, 0.1))
         world.site.kill()
         world.history.note("trouble: control is killed")
         await asyncio.sleep(self._draws.uniform(0.5, 4))

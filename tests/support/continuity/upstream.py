@@ -1,7 +1,7 @@
 """Upstream without sockets, by the simulator's rules: checks, answers, ciphertext, refusals and their words are its own.
 
 The gateway's two ports, HTTP requests and WebSockets, are served from here. What an account does next is scripted in the
-simulator's words (`limit:30`, `cut_before_output`, `failed_first:server_error`, …), in three more that need no HTTP, and
+simulator's words (`limit:30`, `cut_before_output`, `failed_first:server_error`, …), in four more that need no HTTP, and
 with `handshake+…` for the next WebSocket that is opened.
 """
 
@@ -22,7 +22,7 @@ from codex_lb.gateway.upstream.headers import Header
 from codex_lb.gateway.upstream.http import BrokenConnectionError, UpstreamAnswer
 from codex_lb.gateway.upstream.websocket import ABNORMAL, Closed, HandshakeRefusedError
 from codex_lb.kit.clock import Clock
-from tests.support.continuity.accounts import Call, Cost, History, SimAccount
+from tests.support.continuity.accounts import Call, Cost, History, SimAccount, speaking
 from tests.support.continuity.connections import FastAnswer, FastSocket
 from tests.support.simulator import answers, ciphertext, endings, faults, prompts, strictness, tokens
 from tests.support.simulator.answers import Answer, Event
@@ -45,7 +45,8 @@ from tests.support.simulator.steps import (
 PACE_S = 0.05  # between events
 FIRST_S = 0.2  # before the first
 FOR_EVER_S = 1e6
-SCRIPT_WORDS = ("close_silent", "limit_close", "limit_event")  # besides the simulator's own
+CUT_AT_END = "cut_at_end"  # after the last event
+SCRIPT_WORDS = ("close_silent", "limit_close", "limit_event", CUT_AT_END)  # besides the simulator's own
 HANDSHAKE = "handshake+"
 
 
@@ -149,7 +150,7 @@ class FastUpstream:
             raise faults.RefusedError(faults.previous_response_not_found(previous))
         wrong = next(ciphertext.foreign(body, account.chatgpt_account_id), None)
         if wrong is not None:
-            self.foreign.append(f"{ciphertext.owner_of(wrong)} at {account.name}")
+            self._got_foreign(f"a thought of {ciphertext.owner_of(wrong)}", account, call.thread)
             raise faults.RefusedError(faults.invalid_encrypted_content(wrong))
         if account.limited_until > self._now():
             raise faults.RefusedError(self._limit(account, call))
@@ -180,8 +181,12 @@ class FastUpstream:
             raise faults.RefusedError(faults.unauthorized())
         owner = ciphertext.owner_of(given.get("x-codex-turn-state", ""))
         if owner is not None and owner != account.chatgpt_account_id:
-            self.foreign.append(f"turn state of {owner} at {account.name}")
+            self._got_foreign(f"turn state of {owner}", account, speaking.get())
         return account
+
+    def _got_foreign(self, what: str, account: SimAccount, thread: str) -> None:
+        self.foreign.append(f"{what} at {account.name}, of {thread}")
+        self._note(f"  {account.name} gets {what} from {thread}")
 
     def _turn_state(self, headers: Sequence[Header], account: SimAccount) -> str:
         return dict(headers).get("x-codex-turn-state") or ciphertext.seal(account.chatgpt_account_id, "state")
@@ -221,7 +226,7 @@ class FastUpstream:
             self.failed(account, call)
             yield Closed(1000 if word == "limit_close" else int(argument), "simulated")
             return
-        step = parse(text)
+        step = OK if word == CUT_AT_END else parse(text)
         shown = endings.playback(answer, step.end)  # type: ignore[arg-type]  # what comes before was dealt with
         left = shown.cut_after_bytes
         for shown_event in shown.events:
@@ -239,6 +244,8 @@ class FastUpstream:
             call.is_visible = call.is_visible or "output" in shown_event.type
             call.is_completed = shown_event.type == "response.completed"
             yield shown_event
+        if word == CUT_AT_END:
+            yield Closed(ABNORMAL, "simulated")
         if shown.after is After.HANG:
             await self._silence(account, call)
         if shown.after is not After.END:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
-from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.ids import AccountId, ReplicaId
 from codex_lb.control.domain.settings import LiveSettings
 from tests.support.continuity.accounts import Call, History, SimAccount
 from tests.support.continuity.control import Durable, LocalControl, Site
@@ -13,7 +14,8 @@ from tests.support.continuity.upstream import FastUpstream
 from tests.support.virtual_time import LoopClock
 
 CALM_S = 10.0  # an account that failed no turn for as long is healthy
-KNOWN_S = 0.1  # after it is over, a failure is known to control, if both it and the gateway live
+KNOWN_S = 0.1  # after a failure is over, control knows of it
+ATTACHED_S = 2.5  # after control was started, gateways have told it what they know
 SLOTS = (1, 2, 8, 8)  # of every account
 NEVER = -1e9
 
@@ -30,8 +32,10 @@ class World:
         self.site = Site(durable, self.clock, draws, self.history)
         self.changed: dict[str, float] = {}  # when an account last became able to serve
         self.unable: set[str] = set()
-        self.restarted_at = self.killed_at = NEVER  # when control was last started again, and a gateway last killed
-        self.failed: dict[str, list[float]] = {}  # when turns failed on an account and left it, or were told so
+        self.restarted_at = NEVER  # when control was last started again
+        self.killed_at: dict[ReplicaId, float] = {}
+        self.failed: dict[str, list[tuple[float, ReplicaId]]] = {}  # when a turn failed on an account, and who saw it
+        self.answered, self.refused = asyncio.Event(), asyncio.Event()  # set for a moment when a client is told
         self._names = iter(f"a{n}" for n in range(1000))
         self._gateways_made = 0
         self.gateways: list[LocalGateway] = []
@@ -63,15 +67,30 @@ class World:
         name = f"g{self._gateways_made}"
         return LocalGateway(self.site, self.upstream, self.clock, name, wants_sockets=wants_sockets)
 
-    def note_failed(self, calls: list[Call]) -> None:
+    def note_failed(self, calls: list[Call], gateway: ReplicaId) -> None:
         """A turn is over that met these: the accounts whose last call failed it are known to fail."""
         for call in {call.account: call for call in calls}.values():
             if call.failed_at is not None and not call.is_completed:
-                self.failed.setdefault(call.account, []).append(call.failed_at)
+                self.failed.setdefault(call.account, []).append((call.failed_at, gateway))
 
     def was_failing(self, call: Call) -> bool:
         """Whether its account was known to fail turns when it was asked."""
-        return any(call.at - CALM_S <= at <= call.at - KNOWN_S for at in self.failed.get(call.account, ()))
+        return any(
+            call.at - CALM_S <= at <= call.at - KNOWN_S and not self.is_forgotten(at, gateway)
+            for at, gateway in self.failed.get(call.account, ())
+        )
+
+    def is_forgotten(self, at: float, gateway: ReplicaId) -> bool:
+        """Whether control was never told what a gateway saw then, or lost it and could not be told again."""
+        until = self.killed_at.get(gateway)
+        if until is None:
+            return False
+        return until < at + KNOWN_S or (at < self.restarted_at and until < self.restarted_at + ATTACHED_S)
+
+    def tell(self, moment: asyncio.Event) -> None:
+        """Now is a moment for whoever waits for such."""
+        moment.set()
+        moment.clear()
 
     def healthy_since(self, start: float) -> list[str]:
         """Accounts that could have served all the time since then."""

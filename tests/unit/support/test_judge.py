@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from codex_lb.control.domain.ids import ReplicaId
 from codex_lb.gateway.turn.next_step import ACCOUNTS_MAX, LOGINS_MAX
 from tests.support.continuity.accounts import Call, Cost
 from tests.support.continuity.judge import BEGUN_S, NOT_BEGUN_S, Asked, Excuse, excuse
@@ -14,14 +15,17 @@ def call(account: str, *, is_visible: bool = False, cost: Cost = Cost.ACCOUNT) -
 
 
 def asked(*calls: Call, has_hung_up: bool = False) -> Asked:
-    return Asked(99.0, 110.0, list(calls), has_hung_up=has_hung_up)
+    return Asked(99.0, 110.0, list(calls), GATEWAY, has_hung_up=has_hung_up)
 
 
 def judged(second: Asked, *, failing: str = "", is_forgotten: bool = False) -> Excuse | None:
     first = asked(call("a", is_visible=True))
-    return excuse(first, second, was_failing=lambda c: c.account in failing, is_forgotten=lambda _: is_forgotten)
+    return excuse(
+        first, second, was_failing=lambda c: c.account in failing, is_forgotten=lambda _at, _gateway: is_forgotten
+    )
 
 
+GATEWAY = ReplicaId("g")
 BREAKS = call("b", is_visible=True)
 
 
@@ -65,7 +69,7 @@ def test_a_client_that_hangs_up_was_failed_only_if_nothing_had_come_for_long() -
     unbegun, begun = call("b"), call("b")
     begun.has_begun = True
     left = [
-        Asked(99.0, 100.0 + silence_s, [one], has_hung_up=True)
+        Asked(99.0, 100.0 + silence_s, [one], GATEWAY, has_hung_up=True)
         for one, silence_s in (
             (unbegun, NOT_BEGUN_S),
             (unbegun, NOT_BEGUN_S - 1),

@@ -70,25 +70,32 @@ def test_accounts_are_taken_back_one_after_another_those_that_failed_only_others
     ]
 
 
-def test_thoughts_of_another_account_are_not_sent_along() -> None:
-    assert foreign(turn(OLD, NEW), {b"old": A, b"new": B}, {b"s1": B}, B) == (b"old",)
-
-
-def test_a_thought_whose_owner_was_never_told_is_left_to_the_account_of_the_turn_before() -> None:
-    assert foreign(turn(OLD, NEW), {b"old": A}, {b"s1": B}, B) == (b"old",)
-    assert foreign(turn(OLD, NEW), {b"old": A}, {b"s1": B}, A) == (b"new",)
-    assert foreign(turn(NEW), {}, {}, A) == (b"new",)
-    assert foreign(turn(NEW, preferred=A), {}, {}, A) == ()
+def test_thoughts_of_another_account_or_of_nobody_are_not_sent_along() -> None:
+    assert foreign(turn(OLD, NEW), {b"old": A, b"new": B}, B) == (b"old",)
+    assert foreign(turn(OLD, NEW), {b"old": A, b"new": NOBODY}, A) == (b"new",)
+    assert foreign(turn(OLD, NEW), {b"old": A}, A) == (b"new",)
 
 
 def test_an_ownerless_thought_is_the_accounts_that_the_conversation_was_with_when_it_was_first_met() -> None:
-    assert orphans(turn(OLD, NEW), {b"old": A}, {b"s1": B}) == ((NEW,), B)
-    assert orphans(turn(NEW), {}, {}) == ((NEW,), NOBODY)
-    assert orphans(turn(BLOB), {}, {b"s1": B})[0] == ()
-    assert foreign(turn(NEW), {b"new": NOBODY}, {b"s1": A}, A) == (b"new",)
+    assert orphans(turn(OLD, NEW), {b"old": A}, {b"s1": B}) == {NEW: B}
+    assert orphans(turn(OLD, NEW), {}, {b"s1": B}) == {OLD: B, NEW: B}
+    assert orphans(turn(NEW, preferred=A), {}, {}) == {NEW: A}
+    assert orphans(turn(NEW), {}, {}) == {NEW: NOBODY}
+    assert orphans(turn(BLOB), {}, {b"s1": B}) == {}
+
+
+def test_an_ownerless_thought_is_nobodys_once_there_are_later_ones() -> None:
+    assert orphans(turn(OLD, NEW), {b"new": B}, {b"s1": B}) == {OLD: NOBODY}
+
+
+def test_an_ownerless_thought_is_nobodys_when_its_client_holds_what_another_account_gave() -> None:
+    assert orphans(turn(NEW, preferred=A), {}, {b"s1": B}) == {NEW: NOBODY}
+
+
+def test_nobodys_thought_ties_a_turn_to_nobody() -> None:
     assert claim(turn(NEW), {b"new": NOBODY}, {b"s1": A}).reason == "affinity"
 
 
 def test_what_a_turn_means_nothing_without_is_sent_where_it_may_be_read() -> None:
-    assert foreign(turn(BLOB), {}, {}, A) == ()
-    assert foreign(turn(BLOB), {b"blob": B}, {}, A) == (b"blob",)
+    assert foreign(turn(BLOB), {}, A) == ()
+    assert foreign(turn(BLOB), {b"blob": B}, A) == (b"blob",)

@@ -136,33 +136,43 @@ def _has_history(wanted: Wanted) -> bool:
     return len(keys) > 1 or KIND_OF_LETTER.get(keys[0][:1]) is not AffinityKind.PREFIX
 
 
-def foreign(
-    wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping[bytes, AccountId], account_id: AccountId
-) -> tuple[bytes, ...]:
+def foreign(wanted: Wanted, owners: Mapping[bytes, AccountId], account_id: AccountId) -> tuple[bytes, ...]:
     """Anchors of the turn that the account cannot read, or most likely cannot.
 
-    A thought whose owner was never told (its gateway died with the turn) is left to the account that the conversation was
-    with last, and to no other. What the turn means nothing without goes where it may be read: upstream will say.
+    What the turn means nothing without goes where it may be read, while nobody knows whose it is: upstream will say.
     """
-    was_with = wanted.preferred or habit(wanted, affinities)
 
     def is_foreign(anchor: Anchor) -> bool:
-        if anchor.digest in owners:
-            return owners[anchor.digest] != account_id
-        return anchor.kind not in BINDING and was_with != account_id
+        owner = owners.get(anchor.digest)
+        return anchor.kind not in BINDING if owner is None else owner != account_id
 
     return tuple(anchor.digest for anchor in wanted.continuity.anchors if is_foreign(anchor))
 
 
 def orphans(
     wanted: Wanted, owners: Mapping[bytes, AccountId], affinities: Mapping[bytes, AccountId]
-) -> tuple[tuple[Anchor, ...], AccountId]:
-    """Thoughts whose owner was never told, and whose they must be: the account's that the conversation was with last.
+) -> dict[Anchor, AccountId]:
+    """Thoughts whose owner was never told (its gateway died with the turn), and whose they must be.
 
-    To be kept as they are first met: after a move, the habit is another account. Thoughts from elsewhere are nobody's.
+    Those of the last answer are the account's that the conversation was with last. To be kept as they are first met: after a
+    move, the habit is another account. Older ones, behind which others are known, are nobody's any more.
     """
-    unknown = (a for a in wanted.continuity.anchors if a.kind not in BINDING and a.digest not in owners)
-    return tuple(unknown), wanted.preferred or habit(wanted, affinities) or NOBODY
+    anchors = wanted.continuity.anchors
+    known = max((n for n, anchor in enumerate(anchors) if anchor.digest in owners), default=-1)
+    last = was_with(wanted, affinities)
+    return {
+        anchor: last if n > known else NOBODY
+        for n, anchor in enumerate(anchors)
+        if anchor.kind not in BINDING and anchor.digest not in owners
+    }
+
+
+def was_with(wanted: Wanted, affinities: Mapping[bytes, AccountId]) -> AccountId:
+    """The account that the conversation was with last; nobody where what its client holds and what is known here differ."""
+    usual = habit(wanted, affinities)
+    if wanted.preferred is not None and usual not in (None, wanted.preferred):
+        return NOBODY
+    return wanted.preferred or usual or NOBODY
 
 
 def habit(wanted: Wanted, affinities: Mapping[bytes, AccountId]) -> AccountId | None:

@@ -171,10 +171,10 @@ class AcquireLease:
         owners = await self._continuities.owners(digests) if digests else {}
         keys = continuity.affinity_keys
         affinities = await self._continuities.affinities(keys) if keys else {}
-        ownerless, owner = orphans(wanted, owners, affinities)
-        if ownerless:
-            await self._continuities.remember(ownerless, owner)
-            owners = {**owners, **{anchor.digest: owner for anchor in ownerless}}
+        ownerless = orphans(wanted, owners, affinities)
+        for owner in set(ownerless.values()):
+            await self._continuities.remember([anchor for anchor, its in ownerless.items() if its == owner], owner)
+        owners = {**owners, **{anchor.digest: owner for anchor, owner in ownerless.items()}}
         failed = await self._continuities.failed_lately(keys) if keys else ()
         failing = await self._continuities.failing() if is_hurt(wanted, failed) else ()
         return Ties(owners, affinities, failed, failing)
@@ -282,7 +282,7 @@ class AcquireLease:
             account.chatgpt_account_id,
             self._leases.in_use(account_id),
             settings.account_stream_limit,
-            foreign(wanted, turn.ties.owners, turn.ties.affinities, account_id),
+            foreign(wanted, turn.ties.owners, account_id),
             self._leases.creating(account_id),
             settings.account_create_limit,
         )

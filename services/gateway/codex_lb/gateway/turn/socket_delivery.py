@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from codex_lb.gateway.errors import GatewayError, InvalidRequestError, UpstreamRefusedError, envelope, failed_event
+from codex_lb.gateway.outcome import STATE_LOST
 from codex_lb.gateway.turn.delivery import Dialect, code_for_stream
 from codex_lb.gateway.turn.sse import Kind, Segment, data_of, frames_of_segment
 from codex_lb.gateway.upstream.headers import Header
@@ -64,7 +65,7 @@ class SocketDelivery:
                 event = failed_event(code=code_for_stream(error), message=str(error), response_id="")
                 await self._write(data_of(event).decode())
             return True
-        is_refused = isinstance(error, UpstreamRefusedError | InvalidRequestError) and error.code != NOT_FOUND
+        is_refused = isinstance(error, UpstreamRefusedError | InvalidRequestError) and error.code not in STATE_LOST
         if self._is_continuation and not is_refused:
             await self._write(start_over())
         else:

@@ -191,7 +191,8 @@ class Turn:
             if attempt.has_told_failure:
                 await self._delivery.end()
                 return None
-            if outcome.fault.blame is Blame.CLIENT and await self._delivery.pass_on(attempt.withheld):
+            is_to_pass_on = outcome.fault.blame is Blame.CLIENT and not self._starts_over(outcome)
+            if is_to_pass_on and await self._delivery.pass_on(attempt.withheld):
                 return None
             return await self._tell(error_of_failure(outcome, is_pool_spent=False))
 
@@ -238,6 +239,10 @@ class Turn:
             budget = budget.after(step, outcome)
             await asyncio.sleep(RETRY.delay(retries, random.random()))  # noqa: S311 - spreads retries
             retries += 1
+
+    def _starts_over(self, outcome: Outcome) -> bool:
+        """Whether the client is told to, in words of its delivery: what it continues is lost."""
+        return is_lost(outcome) and self._caller.wish().is_bound
 
     def _resendable(self, outcome: Outcome) -> Outcome:
         request = self._request
