@@ -1,43 +1,45 @@
-"""Instants by account, the earliest first. Pure."""
+"""Instants by name, the earliest first. Pure."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from datetime import datetime
+from operator import itemgetter
+from typing import Generic, TypeVar
 
-from codex_lb.control.domain.ids import AccountId
+K = TypeVar("K", bound=str)
+
+_instant = itemgetter(0)
 
 
-class Deadlines:
-    """At most one instant per account; moving one costs little however many there are."""
+class Deadlines(Generic[K]):
+    """At most one instant per name; moving one costs little however many there are."""
 
     def __init__(self) -> None:
-        self._sorted: list[tuple[datetime, AccountId]] = []
-        self._of: dict[AccountId, datetime] = {}
+        self._sorted: list[tuple[datetime, K]] = []
+        self._of: dict[K, datetime] = {}
 
     @property
     def first(self) -> datetime | None:
         """The earliest."""
         return self._sorted[0][0] if self._sorted else None
 
-    def set(self, account_id: AccountId, at: datetime | None) -> None:
-        """Replaces the account's instant; None removes it."""
-        before = self._of.get(account_id)
+    def set(self, name: K, at: datetime | None) -> None:
+        """Replaces the instant of a name; None removes it."""
+        before = self._of.get(name)
         if before == at:
             return
         if before is not None:
-            del self._sorted[bisect_left(self._sorted, (before, account_id))]
-            del self._of[account_id]
+            del self._sorted[bisect_left(self._sorted, (before, name))]
+            del self._of[name]
         if at is not None:
-            insort(self._sorted, (at, account_id))
-            self._of[account_id] = at
+            insort(self._sorted, (at, name))
+            self._of[name] = at
 
-    def passed(self, now: datetime) -> list[AccountId]:
+    def passed(self, now: datetime) -> list[K]:
         """Removes and returns those whose instant has come."""
-        due = [
-            account_id for _, account_id in self._sorted[: bisect_left(self._sorted, (now, AccountId("\U0010ffff")))]
-        ]
+        due = [name for _, name in self._sorted[: bisect_right(self._sorted, now, key=_instant)]]
         del self._sorted[: len(due)]
-        for account_id in due:
-            del self._of[account_id]
+        for name in due:
+            del self._of[name]
         return due

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from codex_lb.control.domain.account import AccountStatus, capacity
 from codex_lb.control.domain.api_key import ApiKey
-from codex_lb.control.domain.evidence import Standing, UsageSeen
 from codex_lb.control.domain.limit import Limit
 from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.domain.window import WindowKind
-
-OUT_OF_SERVICE = frozenset({AccountStatus.PAUSED, AccountStatus.REAUTH_REQUIRED, AccountStatus.DEACTIVATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,37 +67,3 @@ class PoolState:
     ready_accounts: int = 0
     accounts: int = 0
     windows: tuple[PoolWindow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one account adds to the state of the pool."""
-
-    plan: str
-    standing: Standing
-    usage: Mapping[WindowKind, UsageSeen]
-
-
-def pool_state_of(shares: Iterable[Share], *, now: datetime) -> PoolState:
-    """The state of a pool of these accounts."""
-    everybody = list(shares)
-    in_service = [share for share in everybody if share.standing.status not in OUT_OF_SERVICE]
-    windows = (pool_window(kind, in_service, now=now) for kind in WindowKind)
-    return PoolState(
-        ready_accounts=sum(share.standing.is_ready for share in everybody),
-        accounts=len(everybody),
-        windows=tuple(window for window in windows if window is not None),
-    )
-
-
-def pool_window(kind: WindowKind, shares: Iterable[Share], *, now: datetime) -> PoolWindow | None:
-    """One window, each account weighted by its plan's capacity; None while nobody has shown it."""
-    seen = [(capacity(share.plan, kind), share.usage[kind].window) for share in shares if kind in share.usage]
-    if not seen:
-        return None
-    total = sum(weight for weight, _ in seen)
-    # Plans without a known capacity in this window still show how full it is.
-    weighted = seen if total else [(1.0, window) for _, window in seen]
-    used = sum(weight * window.used_percent_at(now) for weight, window in weighted) / (total or len(weighted))
-    resets = [w.resets_at for _, w in seen if w.resets_at is not None and w.resets_at > now]
-    return PoolWindow(kind, used, max(w.length_s for _, w in seen), min(resets, default=None), total)

@@ -71,7 +71,7 @@ class Roster:
         self._fresh_by_plan: Counter[str] = Counter()  # open ones that are not nearly spent
         self._closed: dict[AccountId, PassedOver] = {}
         self._closed_counts: Counter[tuple[str, str]] = Counter()  # by objection and plan
-        self._returns = Deadlines()
+        self._returns: Deadlines[AccountId] = Deadlines()
 
     def __len__(self) -> int:
         return len(self._known)

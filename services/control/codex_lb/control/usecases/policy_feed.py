@@ -12,10 +12,9 @@ from codex_lb.control.domain.policy import (
     GatewayKey,
     GatewaySettings,
     PoolState,
-    Share,
     gateway_settings_of,
-    pool_state_of,
 )
+from codex_lb.control.domain.pool_tally import PoolTally, Share
 from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.usecases.key_deltas import KeyChange, KeyDeltas
 from codex_lb.control.usecases.live_settings import SettingsBook
@@ -49,11 +48,14 @@ class PolicyFeed:
         self.history_id = history_id
         self.version = 1
         self._settings, self._settings_version = gateway_settings_of(book.now), 1
+        self._tally = PoolTally()
+        self._changed = {member.account.account_id for member in pool.members()}
         self._pool_state, self._pool_version = self._pool_state_now(), 1
         self._catalog_version = 1
         self._keys = KeyDeltas()
         self._news = asyncio.Event()
         self._catalog_tellers: list[Callable[[], None]] = []
+        pool.on_change(self._changed.add)
         book.on_change(self.take_settings)
 
     async def load_catalog(self, store: Store) -> None:
@@ -119,5 +121,13 @@ class PolicyFeed:
 
     def _pool_state_now(self) -> PoolState:
         now = self._clock.now()
-        shares = (Share(m.account.plan, m.standing_at(now), m.record.usage) for m in self._pool.members())
-        return pool_state_of(shares, now=now)
+        self._changed.update(self._tally.passed(now))
+        while self._changed:
+            account_id = self._changed.pop()
+            member = self._pool.get(account_id)
+            if member is None:
+                self._tally.remove(account_id)
+            else:
+                share = Share(member.account.plan, member.standing_at(now), member.record.usage)
+                self._tally.put(account_id, share, now=now)
+        return self._tally.state()

@@ -37,7 +37,7 @@ class Selector:
         self._random = random
         self._changed: set[AccountId] = set()
         self._moved: set[AccountId] = set()  # whose slots were taken or freed, and as a rule no more
-        self._due = Deadlines()  # when time alone changes what an account can do
+        self._due: Deadlines[AccountId] = Deadlines()  # when time alone changes what an account can do
         self._roster = Roster(rules_of(book.now))
         pool.on_change(self._changed.add)
         leases.on_change(self._moved.add)
