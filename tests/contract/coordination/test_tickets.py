@@ -57,12 +57,35 @@ async def test_what_is_due_is_offered_the_longest_overdue_first(tickets: Tickets
     assert await tickets.next_due(USAGE, now=NOON) == _at(1)
 
 
+async def test_usage_comes_behind_the_rest_however_long_it_is_overdue(tickets: Tickets) -> None:
+    await tickets.plan({A: _at(0), B: _at(1), PLUS: _at(2)})
+
+    assert await tickets.due([TicketKind.USAGE, TicketKind.MODELS], until=_at(5), now=NOON) == [PLUS, A, B]
+
+
 async def test_planning_again_keeps_what_is_planned_and_forgets_what_is_gone(tickets: Tickets) -> None:
     await tickets.plan({A: _at(1), B: _at(2)})
 
-    await tickets.plan({A: _at(99), PLUS: _at(3)})
+    await tickets.plan({A: _at(99), PLUS: _at(3)}, gone=[B])
 
-    assert await tickets.due(list(TicketKind), until=_at(10), now=NOON) == [A, PLUS]
+    assert await tickets.due(list(TicketKind), until=_at(10), now=NOON) == [PLUS, A]
+
+
+async def test_a_task_that_moves_takes_its_new_instant_also_while_a_lapsed_ticket_is_out_for_it(
+    tickets: Tickets, clock: FakeClock
+) -> None:
+    moving = Task(TicketKind.ROTATION, "a")
+    await tickets.plan({moving: NOON})
+    await tickets.plan({moving: _at(5)})
+    moved = await tickets.next_due([TicketKind.ROTATION], now=NOON)
+    assert await _claim(tickets, moving, NOON) is not None
+    clock.advance(60)
+    assert await tickets.out(TicketKind.ROTATION, now=clock.now()) == 0
+
+    await tickets.plan({moving: _at(70)})
+
+    assert moved == _at(5)
+    assert await tickets.next_due([TicketKind.ROTATION], now=clock.now()) == _at(70)
 
 
 async def test_a_task_is_in_one_workers_hands_at_a_time(tickets: Tickets) -> None:

@@ -30,9 +30,9 @@ from tests.support.clock import NOON
 turn_numbers = count(1)
 
 
-def pool_of(*names: str, plan: str = "plus") -> Pool:
+def pool_of(*names: str, plan: str = "plus", vault: FernetVault | None = None) -> Pool:
     """A pool with an account of each name, sealed by a real vault."""
-    vault = FernetVault([Key("key-of-tests", Fernet.generate_key())])
+    vault = vault or FernetVault([Key("key-of-tests", Fernet.generate_key())])
     pool = Pool(vault)
     for name in names:
         credential = Credential(f"access-{name}", f"refresh-{name}", "", None)

@@ -23,26 +23,8 @@ from codex_lb.control.domain.refresh import (
     first_due,
     next_due,
     speaker,
-    tasks_of,
 )
 from tests.support.clock import NOON
-
-
-def test_usage_is_fetched_per_account_and_models_are_listed_per_plan() -> None:
-    accounts = [_account("a", "plus"), _account("b", "plus"), _account("c", "pro")]
-
-    assert list(tasks_of(accounts)) == [
-        *(Task(TicketKind.USAGE, name) for name in "abc"),
-        Task(TicketKind.MODELS, "plus"),
-        Task(TicketKind.MODELS, "pro"),
-    ]
-
-
-@pytest.mark.parametrize("status", list(AccountStatus))
-def test_accounts_that_only_a_person_can_bring_back_are_left_alone(status: AccountStatus) -> None:
-    waits_for_a_person = {AccountStatus.PAUSED, AccountStatus.REAUTH_REQUIRED, AccountStatus.DEACTIVATED}
-
-    assert bool(list(tasks_of([_account("a", status=status)]))) == (status not in waits_for_a_person)
 
 
 def test_a_plan_is_listed_with_another_active_account_each_time() -> None:

@@ -15,6 +15,7 @@ from codex_lb.control.oauth.claims import access_expiry
 from codex_lb.control.rpcs.refresh import RefreshRpc
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.usecases.claim_tickets import ClaimTickets
+from codex_lb.control.usecases.refresh_plan import RefreshPlan
 from codex_lb.control.usecases.report_ticket import ReportTicket
 from codex_lb.control.usecases.rotations import Rotations
 from codex_lb.control.usecases.take_rotation import TakeRotation
@@ -50,7 +51,8 @@ async def make_worker_side(state: State, settings: ControlSettings, clock: Clock
         pace=Pace(settings.token_refresh_at_once_max, settings.token_refresh_gap_seconds),
     )
     await rotations.load()
-    claim = ClaimTickets(pool, tickets, rotations, state.probes, state.deliveries, clock, periods=periods)
+    plan = RefreshPlan(pool, tickets, rotations, state.probes, state.deliveries, periods=periods)
+    claim = ClaimTickets(pool, plan, tickets, rotations, state.probes, state.deliveries, clock, periods=periods)
     take_rotation = TakeRotation(
         pool, rotations, tickets, store, ledger, state.vault, feed, clock, read_expiry=access_expiry
     )

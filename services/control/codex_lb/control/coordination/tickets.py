@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 
+from codex_lb.control.domain.deadlines import Deadlines
 from codex_lb.control.domain.ids import AccountId, TicketId, WorkerId
 from codex_lb.control.domain.lease import epoch_of
 from codex_lb.control.domain.refresh import MOVING_KINDS, TICKET_TTL_S, Task, Ticket, TicketKind
@@ -17,6 +18,7 @@ from codex_lb.control.errors import StaleEpochError
 class Slot:
     """One task: when it is due, and the ticket that is out for it."""
 
+    task: Task
     due_at: datetime
     ticket: Ticket | None = None
 
@@ -34,33 +36,44 @@ class MemoryTickets:
         self._ttl = timedelta(seconds=ttl_s)
         self._counter = count(1)
         self._slots: dict[Task, Slot] = {}
+        # By subject: what is free by when it is due, and what is in somebody's hands by when that lapses.
+        self._free: dict[TicketKind, Deadlines[str]] = {kind: Deadlines() for kind in TicketKind}
+        self._out: dict[TicketKind, Deadlines[str]] = {kind: Deadlines() for kind in TicketKind}
         self._task_of: dict[TicketId, Task] = {}
 
-    async def plan(self, due: Mapping[Task, datetime]) -> None:
-        """Adds what is new, moves what moves, forgets what is missing."""
-        for task in self._slots.keys() - due.keys():
-            self._take_back(self._slots.pop(task))
+    async def plan(self, due: Mapping[Task, datetime], *, gone: Collection[Task] = ()) -> None:
+        """Adds what is new, moves what moves, forgets what is gone."""
+        for task in gone:
+            if slot := self._slots.pop(task, None):
+                self._take_back(slot)
+                self._free[task.kind].set(task.subject, None)
         for task, due_at in due.items():
             slot = self._slots.get(task)
             if slot is None:
-                self._slots[task] = Slot(due_at)
-            elif task.kind in MOVING_KINDS:
-                slot.due_at = due_at
+                slot = self._slots[task] = Slot(task, due_at)
+            elif task.kind not in MOVING_KINDS:
+                continue
+            slot.due_at = due_at
+            if task.subject not in self._out[task.kind]:
+                self._free[task.kind].set(task.subject, due_at)
 
     async def hurry(self, task: Task, *, now: datetime) -> None:
         """Due at once, for whoever asks next."""
         if known := self._slots.get(task):
             self._take_back(known)
-        self._slots[task] = Slot(now)
+        self._slots[task] = Slot(task, now)
+        self._free[task.kind].set(task.subject, now)
 
     async def due(self, kinds: Collection[TicketKind], *, until: datetime, now: datetime) -> Sequence[Task]:
-        """Due and free, the longest overdue first."""
-        free = [(slot.due_at, task) for task, slot in self._free(kinds, now) if slot.due_at <= until]
-        return [task for _, task in sorted(free, key=lambda pair: pair[0])]
+        """Due and free, the longest overdue first, usage behind the rest."""
+        self._lapse(now)
+        free = [(due_at, Task(kind, subject)) for kind in kinds for due_at, subject in self._free[kind].until(until)]
+        return [task for _, task in sorted(free, key=lambda one: (one[1].kind is TicketKind.USAGE, one[0]))]
 
     async def next_due(self, kinds: Collection[TicketKind], *, now: datetime) -> datetime | None:
         """The earliest instant among the free ones."""
-        return min((slot.due_at for _, slot in self._free(kinds, now)), default=None)
+        self._lapse(now)
+        return min((first for kind in kinds if (first := self._free[kind].first) is not None), default=None)
 
     async def claim(self, task: Task, worker_id: WorkerId, *, account_id: AccountId, now: datetime) -> Ticket | None:
         """Hands out a ticket."""
@@ -78,12 +91,15 @@ class MemoryTickets:
             expires_at=now + self._ttl,
         )
         slot.ticket = ticket
+        self._free[task.kind].set(task.subject, None)
+        self._out[task.kind].set(task.subject, ticket.expires_at)
         self._task_of[ticket.ticket_id] = task
         return ticket
 
     async def out(self, kind: TicketKind, *, now: datetime) -> int:
         """How many are in somebody's hands."""
-        return sum(task.kind is kind and not slot.is_free(now) for task, slot in self._slots.items())
+        self._lapse(now)
+        return len(self._out[kind])
 
     async def held(self, ticket_id: TicketId, *, epoch: int, now: datetime) -> Ticket:
         """The ticket, while it is the newest of its task and has not lapsed."""
@@ -100,11 +116,16 @@ class MemoryTickets:
             return
         self._take_back(slot)
         slot.due_at = next_due_at
+        self._free[ticket.task.kind].set(ticket.task.subject, next_due_at)
 
-    def _free(self, kinds: Collection[TicketKind], now: datetime) -> list[tuple[Task, Slot]]:
-        return [(task, slot) for task, slot in self._slots.items() if task.kind in kinds and slot.is_free(now)]
+    def _lapse(self, now: datetime) -> None:
+        """What nobody reported in time is free again."""
+        for kind, out in self._out.items():
+            for subject in out.passed(now):
+                self._free[kind].set(subject, self._slots[Task(kind, subject)].due_at)
 
     def _take_back(self, slot: Slot) -> None:
         if slot.ticket is not None:
             self._task_of.pop(slot.ticket.ticket_id, None)
+            self._out[slot.task.kind].set(slot.task.subject, None)
             slot.ticket = None

@@ -36,6 +36,16 @@ class Deadlines(Generic[K]):
             insort(self._sorted, (at, name))
             self._of[name] = at
 
+    def __contains__(self, name: K) -> bool:
+        return name in self._of
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def until(self, at: datetime) -> list[tuple[datetime, K]]:
+        """Those whose instant is no later than that."""
+        return self._sorted[: bisect_right(self._sorted, at, key=_instant)]
+
     def passed(self, now: datetime) -> list[K]:
         """Removes and returns those whose instant has come."""
         due = [name for _, name in self._sorted[: bisect_right(self._sorted, now, key=_instant)]]

@@ -239,7 +239,7 @@ def is_nothing_new(evidence: Evidence, record: Record, known: Standing) -> bool:
             return known.is_ready and not known.is_probing
         case UsageSeen(window=window):
             seen = record.usage.get(window.kind)
-            return not record.refusals and seen is not None and seen.window == window
+            return known.is_ready and not record.refusals and seen is not None and seen.window == window
         case _:
             return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -125,18 +125,7 @@ MOVING_KINDS = frozenset({TicketKind.ROTATION})
 NOT_REFRESHED = frozenset({AccountStatus.PAUSED, AccountStatus.REAUTH_REQUIRED, AccountStatus.DEACTIVATED})
 
 
-def tasks_of(accounts: Iterable[Refreshable]) -> Iterator[Task]:
-    """All that is to be refreshed: usage per account, models per plan."""
-    plans: dict[str, None] = {}
-    for account in accounts:
-        if account.status not in NOT_REFRESHED:
-            yield Task(TicketKind.USAGE, account.account_id)
-            plans.setdefault(account.plan)
-    for plan in plans:
-        yield Task(TicketKind.MODELS, plan)
-
-
-def speaker(task: Task, accounts: Sequence[Refreshable], *, turn: int) -> AccountId | None:
+def speaker(task: Task, accounts: Iterable[Refreshable], *, turn: int) -> AccountId | None:
     """The account whose login a task is done with; None when nobody can.
 
     A plan's models are listed with another account each time, those in good standing first, so that one account which

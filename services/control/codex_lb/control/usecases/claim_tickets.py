@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,15 +19,14 @@ from codex_lb.control.domain.refresh import (
     Ticket,
     TicketKind,
     claim_again_in,
-    first_due,
     next_due,
     speaker,
-    tasks_of,
 )
 from codex_lb.control.errors import CredentialUnreadableError
 from codex_lb.control.usecases.alert_deliveries import AlertDeliveries
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.probes import Probes
+from codex_lb.control.usecases.refresh_plan import RefreshPlan
 from codex_lb.control.usecases.refresh_ports import Tickets
 from codex_lb.control.usecases.rotations import Rotations
 from codex_lb.kit.clock import Clock
@@ -76,6 +75,7 @@ class ClaimTickets:
     def __init__(
         self,
         pool: Pool,
+        plan: RefreshPlan,
         tickets: Tickets,
         rotations: Rotations,
         probes: Probes,
@@ -85,6 +85,7 @@ class ClaimTickets:
         periods: Periods,
     ) -> None:
         self._pool = pool
+        self._plan = plan
         self._tickets = tickets
         self._rotations = rotations
         self._probes = probes
@@ -97,8 +98,7 @@ class ClaimTickets:
         """The most urgent tickets, at most so many."""
         now = self._clock.now()
         self.worker_seen_at = now
-        accounts = self._accounts(now)
-        await self._plan(accounts, now)
+        await self._plan.catch_up(now)
         claimed: list[ClaimedTicket] = []
         if TicketKind.ROTATION in kinds:
             claimed += await self._claim_rotations(worker_id, tickets_max, now)
@@ -106,30 +106,16 @@ class ClaimTickets:
         for task in await self._tickets.due(others, until=now + timedelta(seconds=CLAIM_AHEAD_S), now=now):
             if len(claimed) >= tickets_max:
                 return Claim(tuple(claimed), CLAIM_AGAIN_S_MIN)
-            if one := await self._claim(task, worker_id, accounts, now):
+            if not self._plan.has(task):  # hurried, and gone since
+                await self._tickets.plan({}, gone=[task])
+            elif one := await self._claim(task, worker_id, now):
                 claimed.append(one)
         next_due_at = await self._tickets.next_due(kinds, now=now)
         return Claim(tuple(claimed), claim_again_in(next_due_at, now=now))
 
-    def _accounts(self, now: datetime) -> list[Refreshable]:
-        return [
-            Refreshable(m.account.account_id, m.account.plan, m.standing_at(now).status) for m in self._pool.members()
-        ]
-
-    async def _plan(self, accounts: Collection[Refreshable], now: datetime) -> None:
-        due = {**self._rotations.due(), **self._probes.due(), **self._deliveries.due()}
-        for task in tasks_of(accounts):
-            period_s = self._periods.of(task.kind)
-            if period_s is not None:
-                due[task] = first_due(task.subject, period_s=period_s, now=now, is_urgent=self._is_urgent(task))
-        await self._tickets.plan(due)
-
-    def _is_urgent(self, task: Task) -> bool:
-        """Whether nothing is known yet of what the task would find."""
-        if task.kind is TicketKind.MODELS:
-            return task.subject not in self._pool.catalog.plans
-        member = self._pool.get(AccountId(task.subject))
-        return member is None or not member.record.usage
+    def _accounts(self, now: datetime) -> Iterator[Refreshable]:
+        for member in self._pool.members():
+            yield Refreshable(member.account.account_id, member.account.plan, member.standing_at(now).status)
 
     async def _claim_rotations(self, worker_id: WorkerId, tickets_max: int, now: datetime) -> list[ClaimedTicket]:
         """As many exchanges as may run at once, their starts apart, each in the journal before it is handed out."""
@@ -157,15 +143,13 @@ class ClaimTickets:
             for one in begun
         ]
 
-    async def _claim(
-        self, task: Task, worker_id: WorkerId, accounts: list[Refreshable], now: datetime
-    ) -> ClaimedTicket | None:
+    async def _claim(self, task: Task, worker_id: WorkerId, now: datetime) -> ClaimedTicket | None:
         if task.kind is TicketKind.ALERT:
             return await self._claim_alert(task, worker_id, now)
         period_s = PROBED_AGAIN_S if task.kind is TicketKind.PROBE else self._periods.of(task.kind)
         if period_s is None:
             return None
-        account_id = speaker(task, accounts, turn=int(now.timestamp() // period_s))
+        account_id = speaker(task, self._accounts(now), turn=int(now.timestamp() // period_s))
         member = self._pool.get(account_id) if account_id else None
         if member is None:
             return None

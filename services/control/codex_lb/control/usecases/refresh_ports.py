@@ -13,8 +13,8 @@ from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 class Tickets(Protocol):
     """Which refresh work is due, and which worker holds the ticket for it. Soft: planned anew after a restart."""
 
-    async def plan(self, due: Mapping[Task, datetime]) -> None:
-        """Takes these for all tasks there are: a new one is due at its instant, one that is missing is forgotten.
+    async def plan(self, due: Mapping[Task, datetime], *, gone: Collection[Task] = ()) -> None:
+        """Adds what is new, due at its instant, and forgets what is gone.
 
         A known one keeps its instant, except those of MOVING_KINDS.
         """
@@ -25,7 +25,10 @@ class Tickets(Protocol):
         ...
 
     async def due(self, kinds: Collection[TicketKind], *, until: datetime, now: datetime) -> Sequence[Task]:
-        """The tasks that are due until then and in nobody's hands, the most urgent first."""
+        """The tasks that are due until then and in nobody's hands, the most urgent first.
+
+        Usage comes behind the rest: there is most of it, and nobody waits for all of it.
+        """
         ...
 
     async def next_due(self, kinds: Collection[TicketKind], *, now: datetime) -> datetime | None:

@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from codex_lb.control.domain.account import Account
-from codex_lb.control.domain.evidence import Record
 from codex_lb.control.domain.ids import AccountId, TicketId, WorkerId
 from codex_lb.control.domain.refresh import Task, Ticket, TicketKind
 from codex_lb.control.domain.rotation import (
@@ -44,16 +42,6 @@ class Begun:
         return f"Begun({self.ticket.ticket_id})"  # tokens must not reach a log by way of a repr
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """When an account is to be rotated, as long as its row and its record are these."""
-
-    account: Account
-    record: Record
-    task: Task
-    at: datetime | None
-
-
 class Rotations:
     """What is known of exchanges, and what people asked for."""
 
@@ -68,12 +56,16 @@ class Rotations:
         self.pace = pace
         self._exchanges: dict[TicketId, Exchange] = {}
         self._of_account: dict[AccountId, set[TicketId]] = defaultdict(set)
-        self._known: dict[AccountId, Due] = {}  # a claim is asked for every second, and little changes in between
         self._tickets: dict[TicketId, Ticket] = {}  # of this control's; those of an earlier one are gone
         self._wished: dict[AccountId, datetime] = {}
         self._unreadable: dict[AccountId, int] = {}  # the generation that the vault could not open
         self._next_start_at: datetime | None = None
         self._tellers: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[AccountId], None]] = []
+
+    def on_change(self, listener: Callable[[AccountId], None]) -> None:
+        """Tells a listener of every account that may be due at another time for what happened here."""
+        self._listeners.append(listener)
 
     def on_own_change(self, teller: Callable[[], None]) -> None:
         """Whoever tells other controls that an exchange began or ended here."""
@@ -96,31 +88,24 @@ class Rotations:
     def wish(self, account_id: AccountId) -> None:
         """Somebody asks for a new pair now."""
         self._wished[account_id] = self._clock.now()
-        self._known.pop(account_id, None)
+        self._changed(account_id)
 
-    def due(self) -> Mapping[Task, datetime]:
-        """When which account is to be rotated."""
-        due: dict[Task, datetime] = {}
-        for member in self._pool.members():
-            known = self._known.get(member.account.account_id)
-            if known is None or known.account is not member.account or known.record is not member.record:
-                known = self._known[member.account.account_id] = self._due_of(member)
-            if known.at is not None:
-                due[known.task] = known.at
-        return due
-
-    def _due_of(self, member: Member) -> Due:
-        account, record = member.account, member.record
-        task = Task(TicketKind.ROTATION, account.account_id)
+    def due(self, member: Member) -> Mapping[Task, datetime]:
+        """When an account is to be rotated, if ever."""
+        account = member.account
         if self._unreadable.get(account.account_id) == account.generation:
-            return Due(account, record, task, None)
+            return {}
         due_at = rotation_due(
-            login_of(account, record),
+            login_of(account, member.record),
             self._journal(account.account_id),
             interval=self._interval,
             wished_at=self._wished.get(account.account_id),
         )
-        return Due(account, record, task, due_at)
+        return {} if due_at is None else {Task(TicketKind.ROTATION, account.account_id): due_at}
+
+    def _changed(self, account_id: AccountId) -> None:
+        for listener in self._listeners:
+            listener(account_id)
 
     def next_start(self, now: datetime) -> datetime:
         """When the next exchange may start, so that starts stay apart."""
@@ -178,7 +163,7 @@ class Rotations:
     def _note(self, exchange: Exchange) -> None:
         self._exchanges[exchange.ticket_id] = exchange
         self._of_account[exchange.account_id].add(exchange.ticket_id)
-        self._known.pop(exchange.account_id, None)
+        self._changed(exchange.account_id)
 
     def _journal(self, account_id: AccountId) -> list[Exchange]:
         return [self._exchanges[ticket_id] for ticket_id in self._of_account.get(account_id, ())]
@@ -210,7 +195,7 @@ class Rotations:
             account = member.account
             log.warning("account left out of rotation", account_id=account.account_id, why=str(error))
             self._unreadable[account.account_id] = account.generation
-            self._known.pop(account.account_id, None)
+            self._changed(account.account_id)
             return ""
 
     def _is_newest(self, exchange: Exchange) -> bool:
