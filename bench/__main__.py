@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from bench.subjects import OTHER_CORE, Source, Started, Subject, start_upstream
 from bench.targets import Verdict
 
 CPU_S = 1.2  # how long a subject is loaded in one round
-FORM_ROUNDS_MAX = 3  # of figures whose every round takes long
+OURS: Sequence[Started] = (subjects.split, subjects.all_in_one)
+LONG_ROUNDS_MAX = 3  # of figures whose every round takes long
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,6 @@ class Field:
         """Those that understand it."""
         return [subject for subject in self.subjects if load in subject.loads]
 
-    @property
-    def product(self) -> list[Subject]:
-        """Ours."""
-        return [subject for subject in self.subjects if subject.system is not None]
-
 
 Figure = Callable[[Field], Awaitable[Figures]]
 
@@ -53,7 +50,12 @@ def cost(load: str) -> Figure:
 
     async def measured(at: Field) -> Figures:
         return await costs.cost(
-            costs.COSTS[load], LOADS[load](), at.for_load(load), at.source, rounds=at.rounds, seconds=CPU_S
+            costs.COSTS[load],
+            LOADS[load](),
+            at.for_load(load),
+            at.source,
+            rounds=min(at.rounds, LONG_ROUNDS_MAX) if load == "paced" else at.rounds,
+            seconds=CPU_S,
         )
 
     return measured
@@ -66,22 +68,22 @@ async def waits(at: Field, run: Callable[[Sequence[Subject], Subject], Awaitable
 
 
 SIDE_BY_SIDE: dict[str, Figure] = {
-    "idle": lambda at: memory.idle(at.subjects),  # memory comes first, while nothing else has left its traces
-    "streams": lambda at: memory.per_stream(at.for_load("waits")),
-    "sockets": lambda at: memory.sockets(at.product),
+    "idle": lambda at: memory.idle(at.subjects),  # first, while nothing else has left its traces
     **{load: cost(load) for load in costs.COSTS},
     "first-byte": lambda at: waits(at, lambda s, d: latency.first_byte(s, d, seconds=5.0)),
     "events": lambda at: waits(at, lambda s, d: latency.event_delay(s, d, seconds=5.0)),
 }
 ALONE: dict[str, Figure] = {
+    "streams": lambda at: memory.per_stream(at.fresh, at.source.url, at.folder),
+    "sockets": lambda at: memory.sockets(OURS, at.source.url, at.folder),
     "peaks": lambda at: memory.peaks(at.fresh, at.source.url, at.folder),
-    "pools": lambda at: forms.pools(at.source, at.folder, rounds=min(at.rounds, FORM_ROUNDS_MAX)),
-    "checks": lambda at: forms.checks(at.source, at.folder, rounds=min(at.rounds, FORM_ROUNDS_MAX)),
-    "gateways": lambda at: forms.gateways(at.source, at.folder, rounds=min(at.rounds, FORM_ROUNDS_MAX)),
+    "checks": lambda at: forms.checks(at.source, at.folder, rounds=min(at.rounds, LONG_ROUNDS_MAX)),
+    "gateways": lambda at: forms.gateways(at.source, at.folder, rounds=min(at.rounds, LONG_ROUNDS_MAX)),
     "start": lambda at: forms.start(at.source, at.folder),
+    "pools": lambda at: forms.pools(at.source, at.folder, rounds=min(at.rounds, LONG_ROUNDS_MAX)),
 }
 ON_REQUEST: dict[str, Figure] = {
-    "growth": lambda at: memory.growth([subjects.split, subjects.all_in_one], at.source.url, at.folder),
+    "growth": lambda at: memory.growth(OURS, at.source.url, at.folder),
 }
 STARTED: dict[str, Started] = {
     "split": subjects.split,
@@ -92,17 +94,24 @@ STARTED: dict[str, Started] = {
 }
 
 
-async def main(wanted: Sequence[str], against: Sequence[str], rounds: int) -> Figures:
-    """Measures, and tells each figure as soon as it is there."""
+async def main(wanted: Sequence[str], against: Sequence[str], rounds: int) -> tuple[Figures, list[str]]:
+    """Measures, and tells each figure as soon as it is there; the figures, and those that could not be measured."""
     os.sched_setaffinity(0, {OTHER_CORE})
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     before, found = ledger.figures_of(ledger.read()), Figures()
+    failed: list[str] = []
 
     async def measure(name: str, figure: Figure, at: Field) -> None:
         started = time.monotonic()
-        for title, measured in (await figure(at)).items():
-            found[title] = measured
-            print("\n".join(table.figure(title, measured, before.get(title))))
+        try:
+            measured = await figure(at)
+        except Exception:  # whatever it is, the other figures are worth having
+            traceback.print_exc()
+            failed.append(name)
+            return
+        found.update(measured)
+        for title, one in measured.items():
+            print("\n".join(table.figure(title, one, before.get(title))))
         print(f"    [{name}: {time.monotonic() - started:.0f} s]", flush=True)
 
     fresh = [STARTED[name] for name in against if name in ("split", "all-in-one", "floor")]
@@ -121,11 +130,16 @@ async def main(wanted: Sequence[str], against: Sequence[str], rounds: int) -> Fi
                     await measure(name, figure, Field(source, folder, rounds, fresh))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    tell(found, before)
+    return found, failed
+
+
+def tell(found: Figures, before: Figures) -> None:
+    """Prints the verdicts."""
     rows = [("target", "bound", "reached", "verdict", "kept last"), *table.verdicts(found, before)]
     print("\n" + "\n".join(table.columns([row for row in rows if row[3] != Verdict.NOT_RUN])))
     not_run = [f"  {what} {bound}" for what, bound, _, verdict, _ in rows if verdict == Verdict.NOT_RUN]
     print("\n".join(["\nnot run:", *not_run]) if not_run else "\nevery target was measured")
-    return found
 
 
 def arguments() -> argparse.Namespace:
@@ -146,6 +160,7 @@ def arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     asked = arguments()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        measured = runner.run(main(asked.figures or [*SIDE_BY_SIDE, *ALONE], asked.against, asked.rounds))
+        found, failed = runner.run(main(asked.figures or [*SIDE_BY_SIDE, *ALONE], asked.against, asked.rounds))
     if asked.keep:
-        ledger.keep(measured, ledger.now())
+        ledger.keep(found, ledger.now())
+    raise SystemExit(f"could not be measured: {', '.join(failed)}" if failed else 0)

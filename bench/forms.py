@@ -20,6 +20,7 @@ from tests.support.system import http_client, start_all_in_one, until
 from tests.support.upstream import Upstream
 
 POOLS = (10, 1_000, 10_000)
+FOLDERS = {n.POOLS: "pool", n.CHECKS: "checks"}
 STARTS_MAX = 8
 NOBODY_MINDS_S = 0.1
 
@@ -44,7 +45,9 @@ async def _side_by_side(name: str, starts: dict[str, Started], source: Source, f
     async with AsyncExitStack() as stack:
         subjects: dict[str, Subject] = {}
         for called, start in starts.items():
-            subjects[called] = await stack.enter_async_context(start(source.url, folder / f"form-{len(subjects)}"))
+            subjects[called] = await stack.enter_async_context(
+                start(source.url, folder / f"{FOLDERS[name]}-{len(subjects)}")
+            )
         return await short_by_name(name, subjects, source, rounds=rounds, seconds=1.2)
 
 

@@ -13,14 +13,14 @@ from bench import names as n
 from bench.load import closed_loop, together
 from bench.loads import CLIENTS, LARGE_BYTES, LOADS, SHORT, Repeated, body
 from bench.measured import Figures, Measured, Rounds, quantile, slope
-from bench.process import forget_peaks, memory_bytes, peak_bytes
+from bench.process import beside, forget_peaks, memory_bytes, peak_bytes
 from bench.sockets import SocketClient, open_socket
 from bench.subjects import PATH, Started, Subject
 
 STREAMS = 400
 SOCKETS, SOCKET_TURNS, SOCKET_TURNS_APART_S = 1_000, 100, 0.02
-SOCKETS_AT_ONCE = 20
-AT_ONCE = 8
+SOCKETS_AT_ONCE, SOCKET_TURNS_BEFORE = 20, 10
+AT_ONCE, SMALL_TURNS = 8, 200
 GROWTH_TURNS, GROWTH_STEP = 100_000, 5_000
 
 
@@ -29,50 +29,69 @@ async def idle(subjects: Sequence[Subject]) -> Figures:
     return {n.IDLE: Measured({part: [memory_bytes([pid]) / 1e6] for s in subjects for part, pid in s.parts.items()})}
 
 
-async def per_stream(subjects: Sequence[Subject]) -> Figures:
-    """What 400 streams that run side by side add."""
+async def per_stream(started: Sequence[Started], upstream: str, folder: Path) -> Figures:
+    """What 400 streams that run side by side add, in something that is fresh but for a few turns."""
     seen = Rounds()
-    for subject in subjects:
-        before = memory_bytes(subject.pids)
-        during: list[int] = []
-        await together(
-            subject.url,
-            subject.request(body(1024), "40 200 100"),
-            streams=STREAMS,
-            within_s=1.0,
-            midway=lambda s=subject, d=during: d.append(memory_bytes(s.pids)),  # type: ignore[misc]  # defaults bind now
-        )
-        seen.add(subject.name, (during[0] - before) / STREAMS / 1e3)
+    for place, start in enumerate(started):
+        async with start(upstream, folder / f"streams-{place}") as subject:
+            before = await _after_small_turns(subject)
+            during: list[int] = []
+            await together(
+                subject.url,
+                subject.request(body(1024), "40 200 100"),
+                streams=STREAMS,
+                within_s=1.0,
+                midway=lambda s=subject, d=during: d.append(memory_bytes(s.pids)),  # type: ignore[misc]  # defaults bind now
+            )
+            seen.add(subject.name, (during[0] - before) / STREAMS / 1e3)
     return {n.PER_STREAM: seen.measured()}
 
 
-async def sockets(subjects: Sequence[Subject]) -> Figures:
-    """1,000 WebSockets that say nothing; then a turn on 100 of them, one every 20 ms."""
-    names = (n.PER_SOCKET, n.PER_USED_SOCKET, n.SOCKETS_LOST, n.SOCKET_FIRST_EVENT)
-    figures = {name: Rounds() for name in names}
-    for subject in subjects:
-        before = memory_bytes(subject.pids)
-        clients = await _opened(subject)
-        silent = memory_bytes(subject.pids)
-        asked = {"type": "response.create", **json.loads(body(1024))}
-        started = time.monotonic()
-        tasks = []
-        for number, client in enumerate(clients[:SOCKET_TURNS]):
+async def sockets(started: Sequence[Started], upstream: str, folder: Path) -> Figures:
+    """1,000 WebSockets that say nothing, to a fresh product; then a turn on 100 of them, one every 20 ms."""
+    silent, used, lost, waits = Rounds(), Rounds(), Rounds(), Rounds()
+    with beside(urgent=True) as others:
+        for place, start in enumerate(started):
+            async with start(upstream, folder / f"sockets-{place}") as subject:
+                before = await _after_small_turns(subject)
+                clients = await _opened(subject)
+                opened = memory_bytes(subject.pids)
+                await _turns(
+                    clients[-SOCKET_TURNS_BEFORE:]
+                )  # the first ones ever load and connect what all others find
+                warm = memory_bytes(subject.pids)
+                first_events_s = await _turns(clients[:SOCKET_TURNS])
+                each = (opened - before) / SOCKETS
+                silent.add(subject.name, each / 1e3)
+                used.add(subject.name, (each + (memory_bytes(subject.pids) - warm) / SOCKET_TURNS) / 1e3)
+                lost.add(subject.name, sum(not client.is_open for client in clients))
+                waits.add(subject.name, quantile(first_events_s, 0.99) * 1e3)
+                for client in clients:
+                    client.close()
+    return {
+        n.PER_SOCKET: silent.measured(),
+        n.PER_USED_SOCKET: used.measured(),
+        n.SOCKETS_LOST: lost.measured(),
+        n.SOCKET_FIRST_EVENT: waits.measured(others.note),
+    }
+
+
+async def _after_small_turns(subject: Subject) -> int:
+    """What it takes once it has loaded what any turn needs."""
+    await closed_loop(subject.url, subject.request(body(1024), SHORT), clients=AT_ONCE, turns=SMALL_TURNS)
+    return memory_bytes(subject.pids)
+
+
+async def _turns(clients: Sequence[SocketClient]) -> list[float]:
+    """A turn on each, begun when it is due; seconds to its first event."""
+    frame = json.dumps({"type": "response.create", **json.loads(body(1024))})
+    started = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        for number, client in enumerate(clients):
             due = started + number * SOCKET_TURNS_APART_S
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            tasks.append(asyncio.create_task(client.turn(json.dumps(asked), due=due)))
-        await asyncio.gather(*tasks)
-        used = memory_bytes(subject.pids)
-        waits = [client.first_event_s for client in clients[:SOCKET_TURNS]]
-        lost = sum(not client.is_open for client in clients)
-        for client in clients:
-            client.close()
-        each = (silent - before) / SOCKETS / 1e3
-        figures[n.PER_SOCKET].add(subject.name, each)
-        figures[n.PER_USED_SOCKET].add(subject.name, each + (used - silent) / SOCKET_TURNS / 1e3)
-        figures[n.SOCKETS_LOST].add(subject.name, lost)
-        figures[n.SOCKET_FIRST_EVENT].add(subject.name, quantile([s or 0.0 for s in waits], 0.99) * 1e3)
-    return {name: rounds.measured() for name, rounds in figures.items()}
+            tasks.create_task(client.turn(frame, due=due))
+    return [client.first_event_s for client in clients if client.first_event_s is not None]
 
 
 async def _opened(subject: Subject) -> list[SocketClient]:

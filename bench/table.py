@@ -52,7 +52,7 @@ def reached(target: Target, figures: Mapping[str, Measured]) -> str:
         return "-"
     if target.of == LITELLM and value:
         return f"1/{1 / value:.0f} x {target.of}"
-    return f"{number(value)} x {target.of}" if target.of else number(value)
+    return f"{value:.3f} x {target.of}" if target.of else number(value)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:

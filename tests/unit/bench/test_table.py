@@ -27,7 +27,7 @@ def test_memory_is_not_compared_with_the_floor() -> None:
 def test_every_target_has_a_verdict_with_what_was_reached_now_and_last() -> None:
     rows = {(row[0], row[1]): row[2:] for row in verdicts({n.SHORT: SHORT}, {n.IDLE: IDLE})}
 
-    assert rows[f"{n.SHORT}: split", "<= 3 x floor"] == ("3.00 x floor", "held", "-")
+    assert rows[f"{n.SHORT}: split", "<= 3 x floor"] == ("3.000 x floor", "held", "-")
     assert rows[f"{n.SHORT}: split", "<= 1/12 x litellm"] == ("1/20 x litellm", "held", "-")
     assert rows[f"{n.IDLE}: gateway", "<= 80"] == ("-", "not run", "75.2")
 
@@ -38,7 +38,7 @@ def test_markdown_has_subjects_side_by_side_then_forms_then_targets() -> None:
     side_by_side, forms, targets = text.split("\n\n")
     assert f"| {n.SHORT} | 900 (3.0 x) | 500 (1.7 x) | 300 | 18,000 (60.0 x) |" in side_by_side
     assert f"| {n.GATEWAYS} | 1: 1,000, 2: 1,700 |" in forms
-    assert f"| {n.GATEWAYS}: 2 | >= 1.6 x 1 | 1.70 x 1 | held |" in targets
+    assert f"| {n.GATEWAYS}: 2 | >= 1.6 x 1 | 1.700 x 1 | held |" in targets
 
 
 def test_numbers_have_three_digits_that_count_or_all_before_the_point() -> None:
