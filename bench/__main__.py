@@ -22,9 +22,9 @@ from bench.measured import Figures
 from bench.subjects import OTHER_CORE, Source, Started, Subject, start_upstream
 from bench.targets import Verdict
 
-CPU_S = 1.2  # how long a subject is loaded in one round
+CPU_S = 0.6  # how long a subject is loaded in one round
 OURS: Sequence[Started] = (subjects.split, subjects.all_in_one)
-LONG_ROUNDS_MAX = 3  # of figures whose every round takes long
+LONG_ROUNDS_MAX = 4  # of figures whose every round takes long
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("figures", nargs="*", choices=[[], *every], help="which; without any, all but growth")
     parser.add_argument("--against", nargs="+", choices=known, help="which subjects; without it, all but the peers")
     parser.add_argument("--peers", action="store_true", help="LiteLLM too; it is installed when it is not there")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
+    parser.add_argument("--rounds", type=int, default=10, help="how often each is measured")
     parser.add_argument("--keep", action="store_true", help="write the results to bench/results")
     asked = parser.parse_args()
     asked.against = asked.against or [name for name in known if name != "litellm" or asked.peers]

@@ -48,7 +48,7 @@ async def _side_by_side(name: str, starts: dict[str, Started], source: Source, f
             subjects[called] = await stack.enter_async_context(
                 start(source.url, folder / f"{FOLDERS[name]}-{len(subjects)}")
             )
-        return await short_by_name(name, subjects, source, rounds=rounds, seconds=1.2)
+        return await short_by_name(name, subjects, source, rounds=rounds, seconds=1.0)
 
 
 async def gateways(source: Source, folder: Path, *, rounds: int) -> Figures:

@@ -11,7 +11,7 @@ from typing import Protocol
 import zstandard
 
 from bench.load import Seen, closed_loop, together
-from bench.subjects import PATH, Subject
+from bench.subjects import Subject
 
 SHORT = "5 120 0"  # five deltas, and five events around them
 LONG, LONG_EVENTS = "500 200 0", 505
@@ -40,7 +40,7 @@ class Repeated:
     clients: int = CLIENTS
     per: int = 1
     headers: tuple[str, ...] = ()
-    path: str = PATH
+    path: str | None = None  # else the subject's own
 
     async def run(self, subject: Subject, seconds: float) -> Seen:
         asked = subject.request(self.data, self.answer, *self.headers, path=self.path)

@@ -55,6 +55,6 @@ def environment(name: str, wanted: str) -> Path:
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"Installing {wanted} into {folder} (some minutes, most of a gigabyte)", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", wanted], check=True)
+        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-qq", wanted], check=True)
         stamp.write_text(wanted)
     return folder

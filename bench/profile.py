@@ -129,7 +129,7 @@ def py_spy() -> str:
     program = Path(sys.executable).parent / "py-spy"
     if not program.exists():
         print(f"Installing {PY_SPY}", flush=True)
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", PY_SPY], check=True)
+        subprocess.run([sys.executable, "-m", "pip", "install", "-qq", "--no-deps", PY_SPY], check=True)
     return str(program)
 
 
