@@ -21,7 +21,7 @@ STREAMS = 400
 SOCKETS, SOCKET_TURNS, SOCKET_TURNS_APART_S = 1_000, 100, 0.02
 SOCKETS_AT_ONCE, SOCKET_TURNS_BEFORE = 20, 10
 AT_ONCE, SMALL_TURNS = 8, 200
-GROWTH_TURNS, GROWTH_STEP = 100_000, 5_000
+GROWTH_TURNS, GROWTH_STEP, CONVERSATIONS = 100_000, 5_000, 10_000
 
 
 async def idle(subjects: Sequence[Subject]) -> Figures:
@@ -126,7 +126,10 @@ async def peaks(started: Sequence[Started], upstream: str, folder: Path) -> Figu
 
 
 async def growth(started: Sequence[Started], upstream: str, folder: Path) -> Figures:
-    """What the second 50,000 turns of 100,000 leave in memory; every turn says something new."""
+    """What the second 50,000 turns of 100,000 leave in memory.
+
+    The first ones fill what is bounded: turns that ended are remembered up to 50,000, conversations as many as there are.
+    """
     seen, notes = Rounds(), []
     for place, start in enumerate(started):
         async with start(upstream, folder / f"growth-{place}") as subject:
@@ -145,7 +148,7 @@ async def _watched(subject: Subject) -> dict[str, list[int]]:
     number = count()
 
     def asked() -> bytes:
-        said = next(number)
+        said = next(number) % CONVERSATIONS
         data = body(1024).replace(b"Say hello", b"Say %d" % said)
         return subject.request(data, SHORT, f"session-id: {said}")
 
