@@ -21,7 +21,7 @@ STREAMS = 400
 SOCKETS, SOCKET_TURNS, SOCKET_TURNS_APART_S = 1_000, 100, 0.02
 SOCKETS_AT_ONCE, SOCKET_TURNS_BEFORE = 20, 10
 AT_ONCE, SMALL_TURNS = 8, 200
-GROWTH_TURNS, GROWTH_STEP, CONVERSATIONS = 100_000, 5_000, 10_000
+GROWTH_TURNS, GROWTH_STEP, CONVERSATIONS = 200_000, 5_000, 10_000
 
 
 async def idle(subjects: Sequence[Subject]) -> Figures:
@@ -126,9 +126,9 @@ async def peaks(started: Sequence[Started], upstream: str, folder: Path) -> Figu
 
 
 async def growth(started: Sequence[Started], upstream: str, folder: Path) -> Figures:
-    """What the second 50,000 turns of 100,000 leave in memory.
+    """What 100,000 turns leave in memory, after as many that filled what is bounded.
 
-    The first ones fill what is bounded: turns that ended are remembered up to 50,000, conversations as many as there are.
+    50,000 turns that ended are remembered, and the table of them grows a last time when it has been written over.
     """
     seen, notes = Rounds(), []
     for place, start in enumerate(started):
@@ -139,7 +139,7 @@ async def growth(started: Sequence[Started], upstream: str, folder: Path) -> Fig
             seen.seen[part] = [megabytes]
         for part, values in took.items():
             curve = ", ".join(f"{value / 1e6:.1f}" for value in values[:: len(values) // 4])
-            notes.append(f"{part} in MB, by 25,000 turns: {curve}")
+            notes.append(f"{part} in MB, every 50,000 turns: {curve}")
     return {n.GROWTH: seen.measured("; ".join(notes))}
 
 
