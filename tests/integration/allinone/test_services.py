@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.system import System, a_turn, http_client, start_services
+from tests.support.system import (
+    READY_WITHIN_S,
+    Program,
+    System,
+    a_turn,
+    free_port,
+    http_client,
+    settings_for,
+    start_services,
+)
 from tests.support.upstream import Upstream, hold
 
 
@@ -56,6 +66,25 @@ async def test_the_pool_is_run_over_http_too_on_controls_own_port(services: Syst
     assert [account["email"] for account in listed.json()["accounts"]] == [ada.email]
     assert ("codex-lb is running" in page.text, lost.status_code) == (True, 404)
     assert at_a_gateway.status_code == 404
+
+
+async def test_a_control_that_other_machines_can_visit_says_how_to_sign_in(upstream: Upstream, tmp_path: Path) -> None:
+    port = free_port()
+    env = settings_for(upstream, tmp_path / "data") | {
+        "CODEX_LB_CONTROL_LISTEN": f"127.0.0.1:{free_port()}",
+        "CODEX_LB_CONTROL_HTTP_LISTEN": f"0.0.0.0:{port}",
+        "CODEX_LB_LOG_FORMAT": "json",
+    }
+    control = Program(["control"], env, tmp_path, name="control")
+    try:
+        control.start()
+        await control.says("Sign in from a browser", within_s=READY_WITHIN_S)
+    finally:
+        await control.end()
+
+    said = [line["event"] for line in map(json.loads, control.log.splitlines())]
+    [link] = [event.rpartition(" ")[2] for event in said if event.startswith("Sign in from a browser with this link")]
+    assert link.startswith(f"http://127.0.0.1:{port}/auth/sign-in#token=")
 
 
 async def test_beside_its_data_folder_control_is_found_without_a_token(services: System) -> None:

@@ -245,6 +245,16 @@ async def test_a_caller_who_waits_no_longer_is_told_so(visits: Visits, peers: Pe
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
 
 
+@pytest.mark.parametrize("host", ["[::1", "[", "a b", "x:99999", ":::", "x/api", "x?"])
+async def test_a_host_header_that_is_none_changes_nothing_and_learns_nothing(visits: Visits, host: str) -> None:
+    visitor = await visits.visitor(headers={"host": host})
+
+    called, lost = await visitor.call(GET_STATUS), await visitor.client.get("/nowhere")
+
+    assert (called.status_code, lost.status_code) == (401, 404)
+    assert ".sock" not in called.text + lost.text
+
+
 async def test_every_answer_tells_browsers_to_keep_it_to_themselves(visits: Visits) -> None:
     here = await visits.visitor()
 

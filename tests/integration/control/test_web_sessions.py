@@ -169,6 +169,28 @@ async def test_ten_wrong_tries_slow_an_address_down_also_with_the_right_link(
     assert (later.status_code, others.status_code) == (200, 200)
 
 
+async def test_guesses_that_come_all_at_once_are_slowed_down_too(visits: Visits) -> None:
+    guesser = await visits.from_elsewhere()
+    reasons: list[str] = []
+
+    async def guess(number: int) -> None:
+        reasons.append(reason_of(await guesser.sign_in(f"#token=guess-{number}")))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(40):
+            tasks.start_soon(guess, number)
+
+    assert (reasons.count("SIGN_IN_REFUSED"), reasons.count("TOO_MANY_ATTEMPTS")) == (10, 30)
+
+
+async def test_those_who_sign_in_are_not_slowed_down(visits: Visits) -> None:
+    visitor = await visits.from_elsewhere()
+
+    statuses = [(await visitor.sign_in(await new_link(visits))).status_code for _ in range(12)]
+
+    assert set(statuses) == {200}
+
+
 async def test_who_is_not_seen_for_a_while_is_out(ann: Visitor, clock: FakeClock) -> None:
     statuses = []
 

@@ -34,6 +34,20 @@ def test_asking_how_long_to_wait_is_no_attempt_and_is_answered_also_before_the_n
     assert failed.wait_s(ADDRESS, now_s=10.0 + PERIOD_S) == 0.0
 
 
+def test_an_attempt_that_turns_out_to_be_none_is_forgiven() -> None:
+    failed = FailedAttempts(attempts_max=2)
+
+    for _ in range(5):
+        failed.failed(ADDRESS, now_s=0.0)
+        failed.forgive(ADDRESS)
+    after_good_ones = failed.wait_s(ADDRESS, now_s=0.0)
+    failed.failed(ADDRESS, now_s=0.0)
+    failed.failed(ADDRESS, now_s=0.0)
+    failed.forgive(ip_address("203.0.113.8"))
+
+    assert (after_good_ones, failed.wait_s(ADDRESS, now_s=0.0)) == (0.0, PERIOD_S)
+
+
 def test_one_who_has_a_network_of_ipv6_addresses_counts_as_one() -> None:
     failed = FailedAttempts(attempts_max=ATTEMPTS_MAX)
 

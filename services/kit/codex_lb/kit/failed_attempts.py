@@ -32,6 +32,15 @@ class FailedAttempts:
             self._counts.popitem(last=False)
         return wait_s
 
+    def forgive(self, address: Address | None) -> None:
+        """One that was counted was none."""
+        whose = origin_of(address)
+        began, count = self._counts.get(whose, (0.0, 0))
+        if count > 1:
+            self._counts[whose] = began, count - 1
+        else:
+            self._counts.pop(whose, None)
+
     def wait_s(self, address: Address | None, *, now_s: float) -> float:
         """Seconds until the address has attempts again; 0 while it has some left."""
         began, count = self._counts.get(origin_of(address), (now_s, 0))

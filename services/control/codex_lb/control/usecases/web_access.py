@@ -78,6 +78,7 @@ class WebAccess:
                 if old not in kept:
                     await unit.web_access.remove_link(old.link_id, old.digest)
             await unit.web_access.add_link(link)
+        log.info("a sign-in link was made", link_id=link.link_id)
         return link, secret
 
     async def sign_in(

@@ -71,7 +71,7 @@ class Connect:
 
     def _procedure(self, request: Request) -> Procedure:
         """What is called. Raises RefusedError."""
-        path = request.url.path
+        path: str = request.scope["path"]  # not of a URL, into which Host goes as it was sent
         procedure = self._procedures.get(path.removeprefix(PREFIX))
         if procedure is None:
             raise RefusedError(404, StatusCode.UNIMPLEMENTED, f"There is no method at {path[:200]}.")

@@ -7,6 +7,8 @@ machine. So whatever changes something must also carry a header that no other si
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -14,6 +16,7 @@ from starlette.types import Scope
 
 from codex_lb.api.errors.v1 import reasons_pb2
 from codex_lb.control.domain.web_access import WebSecret
+from codex_lb.control.errors import SignInRefusedError
 from codex_lb.control.rpcs.failures import told_as_failures
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.usecases.web_access import WebAccess
@@ -73,23 +76,26 @@ class Doorman:
             what = "that GET /auth/session tells" if isinstance(visitor, SignedIn) else expected
             raise _foreign(f"The header {CSRF} is missing or wrong. Send {CSRF}: {what}")
 
-    def check_attempts(self, request: Request) -> None:
-        """Raises RpcFailure for whoever has guessed too often."""
-        wait_s = self._failed.wait_s(self.address_of(request.scope), now_s=self._clock.monotonic())
-        if wait_s > 0:
-            raise RpcFailure(
-                reasons_pb2.ERROR_REASON_TOO_MANY_ATTEMPTS,
-                f"Too many wrong tries came from your address. Wait {wait_s:.0f} seconds.",
-                retry_after_s=wait_s,
-            )
-
-    def failed(self, request: Request) -> None:
-        """That was a wrong secret."""
-        self._failed.failed(self.address_of(request.scope), now_s=self._clock.monotonic())
+    @contextmanager
+    def attempt(self, request: Request) -> Iterator[None]:
+        """Around the look at a secret: it counts as wrong from its beginning, so that many at once are not looked at in
+        one go, and until it has turned out that it was right, or could not be looked at. Raises RpcFailure.
+        """
+        address = self.address_of(request.scope)
+        self._check_attempts(address)
+        self._failed.failed(address, now_s=self._clock.monotonic())
+        try:
+            yield
+        except SignInRefusedError:
+            raise
+        except BaseException:
+            self._failed.forgive(address)
+            raise
+        self._failed.forgive(address)
 
     def is_https(self, request: Request) -> bool:
         """Whether the visitor's browser came by https, as far as it can be known: pages say it in their Origin."""
-        if request.headers.get("origin", "").lower().startswith("https:") or request.url.scheme == "https":
+        if request.headers.get("origin", "").lower().startswith("https:") or request.scope["scheme"] == "https":
             return True
         return self._is_behind_trusted(request.scope) and request.headers.get("x-forwarded-proto", "") == "https"
 
@@ -98,11 +104,20 @@ class Doorman:
         caller, _ = self._caller(scope)
         return caller.client or caller.peer
 
+    def _check_attempts(self, address: Address | None) -> None:
+        wait_s = self._failed.wait_s(address, now_s=self._clock.monotonic())
+        if wait_s > 0:
+            raise RpcFailure(
+                reasons_pb2.ERROR_REASON_TOO_MANY_ATTEMPTS,
+                f"Too many wrong tries came from your address. Wait {wait_s:.0f} seconds.",
+                retry_after_s=wait_s,
+            )
+
     def _check_token(self, scope: Scope, token: str) -> None:
-        request = Request(scope)
-        self.check_attempts(request)
+        address = self.address_of(scope)
+        self._check_attempts(address)
         if not (self._service_token and hmac.compare_digest(token.encode(), self._service_token)):
-            self.failed(request)
+            self._failed.failed(address, now_s=self._clock.monotonic())
             raise RpcFailure(
                 reasons_pb2.ERROR_REASON_SERVICE_TOKEN_INVALID, "The service token is missing or is not ours."
             )

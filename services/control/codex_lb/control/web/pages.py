@@ -41,7 +41,7 @@ class Pages:
         if isinstance(visitor, Stranger):
             return page("stranger.html", {"title": "codex-lb"}, scripts=["snippets.js"])
         values = steps_of(self._glance(), visitor, origin=origin_of(request))
-        if request.scope.get("client") is not None and request.url.port == request.scope["server"][1]:
+        if request.scope.get("client") is not None and values["origin"].endswith(f":{request.scope['server'][1]}"):
             values["port"] = GATEWAY_PORT  # this is control's own port, at which no client is served
             values["origin"] = f"{values['origin'].rpartition(':')[0]}:{GATEWAY_PORT}"
         return page("first_steps.html", values, scripts=["snippets.js", "first_steps.js"])
@@ -71,10 +71,11 @@ def steps_of(glance: Glance, visitor: Visitor, *, origin: str) -> dict[str, str]
 
 async def nothing_here(request: Request, _error: Exception) -> Response:
     """For whoever is lost: a page for browsers, the base URLs for programs."""
+    path = request.scope["path"][:200]
     if "text/html" in request.headers.get("accept", ""):
-        return message_page("There is nothing here", f"{request.url.path[:200]} is no page of codex-lb.", status=404)
+        return message_page("There is nothing here", f"{path} is no page of codex-lb.", status=404)
     message = (
-        f"There is nothing at {request.url.path}. Clients use {origin_of(request)}/v1 (OpenAI)"
+        f"There is nothing at {path}. Clients use {origin_of(request)}/v1 (OpenAI)"
         f" or {origin_of(request)}/backend-api/codex (Codex) as their base URL."
     )
     return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "code": "not_found"}}, 404)
@@ -107,7 +108,7 @@ def render(name: str, values: Mapping[str, str], *, scripts: Sequence[str] = (),
 def origin_of(request: Request) -> str:
     """Scheme, host and port as the client wrote them; the host only if it is one."""
     host = request.headers.get("host", "")
-    return f"{request.url.scheme}://{host if HOST.fullmatch(host) else f'127.0.0.1:{GATEWAY_PORT}'}"
+    return f"{request.scope['scheme']}://{host if HOST.fullmatch(host) else f'127.0.0.1:{GATEWAY_PORT}'}"
 
 
 @cache

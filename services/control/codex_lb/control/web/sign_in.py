@@ -58,19 +58,18 @@ class SignIn:
     async def _enter(self, request: Request) -> Response:
         check_json(request)
         self._doorman.check_page(request, Stranger())
-        self._doorman.check_attempts(request)
         given = _given(await read_body(request, bytes_max=BODY_BYTES_MAX))
         address = str(self._doorman.address_of(request.scope))
         with told_as_failures():
             try:
-                session, secret = await self._access.sign_in(
-                    given,
-                    address=address,
-                    user_agent=request.headers.get("user-agent", ""),
-                    before=secret_of(request),
-                )
+                with self._doorman.attempt(request):
+                    session, secret = await self._access.sign_in(
+                        given,
+                        address=address,
+                        user_agent=request.headers.get("user-agent", ""),
+                        before=secret_of(request),
+                    )
             except SignInRefusedError:
-                self._doorman.failed(request)
                 log.warning("a sign-in was refused", address=address)
                 raise
         answer = JSONResponse(_told(SignedIn(session, secret)))
