@@ -7,9 +7,10 @@ import pkgutil
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.rpc.error_details_pb2 import ErrorInfo
 from pydantic import SecretStr
 
@@ -234,6 +235,58 @@ async def test_what_the_protocol_does_not_allow_is_refused_in_its_words(visits: 
         (400, "invalid_argument"),
         (429, "resource_exhausted"),
     ]
+
+
+async def test_no_message_however_odd_makes_a_method_fail(visits: Visits) -> None:
+    here, chance = await visits.visitor(), Random(20)
+    messages = [(path, odd_message(method.input_type, chance)) for path, method in METHODS.items() for _ in range(4)]
+
+    answers = [await here.call(path, message, connect_timeout_ms="500") for path, message in messages]
+
+    failed = [
+        (path, message, answer.text)
+        for (path, message), answer in zip(messages, answers, strict=True)
+        if answer.status_code >= 500 and answer.json()["code"] not in ("deadline_exceeded", "unavailable")
+    ]
+    assert failed == []
+
+
+def odd_message(kind: Descriptor, chance: Random, depth: int = 0) -> dict[str, object]:
+    """A message of that kind with values that nobody expects."""
+    return {
+        field.json_name: [odd_value(field, chance, depth)] if field.is_repeated else odd_value(field, chance, depth)
+        for field in kind.fields
+        if chance.random() < 0.7 and not (field.message_type and field.message_type.GetOptions().map_entry)
+    }
+
+
+def odd_value(field: FieldDescriptor, chance: Random, depth: int) -> object:
+    """A value that the field takes, and its method perhaps not."""
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return chance.random() < 0.5
+        case FieldDescriptor.CPPTYPE_ENUM:
+            return chance.choice([0, 1, 2, 99, -1])
+        case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
+            return chance.choice(["", "e30=", "/w=="])
+        case FieldDescriptor.CPPTYPE_STRING:
+            return chance.choice(
+                ["", "\0", "accounts/\0", "apiKeys/x/y", "é" * 5000, "2026", "../..", "9" * 400, "a,b"]
+            )
+        case FieldDescriptor.CPPTYPE_MESSAGE if field.message_type.full_name == "google.protobuf.Timestamp":
+            return chance.choice(["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "2026-05-04T12:00:00Z"])
+        case FieldDescriptor.CPPTYPE_MESSAGE if field.message_type.full_name == "google.protobuf.Duration":
+            return chance.choice(["-315576000000s", "315576000000s", "0.000000001s"])
+        case FieldDescriptor.CPPTYPE_MESSAGE if field.message_type.full_name == "google.protobuf.FieldMask":
+            return chance.choice(["", "displayName", "a.b.c", "limits,limits", "etag"])
+        case FieldDescriptor.CPPTYPE_MESSAGE:
+            return odd_message(field.message_type, chance, depth + 1) if depth < 3 else {}
+        case FieldDescriptor.CPPTYPE_UINT32 | FieldDescriptor.CPPTYPE_UINT64:
+            return chance.choice([0, 1, 2**32 - 1])
+        case FieldDescriptor.CPPTYPE_DOUBLE | FieldDescriptor.CPPTYPE_FLOAT:
+            return chance.choice([0, -1, 1e300 if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE else 1e30, "NaN"])
+        case _:
+            return chance.choice([0, -1, 2**31 - 1, -(2**31)])
 
 
 async def test_a_caller_who_waits_no_longer_is_told_so(visits: Visits, peers: Peers) -> None:

@@ -142,7 +142,17 @@ async def test_nobody_is_signed_in_by_a_page_of_another_site(visits: Visits, con
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'{"token": 1}', b'{"token": ""}', b'{"token": "' + b"x" * 600 + b'"}']
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"token": 1}',
+        b'{"token": ""}',
+        b'{"token": "\\ud800"}',
+        b'{"token": "\xff"}',
+        b'{"token": "' + b"x" * 600 + b'"}',
+    ],
 )
 async def test_what_is_no_token_is_refused_and_is_no_guess(visits: Visits, body: bytes) -> None:
     visitor = await visits.from_elsewhere()

@@ -59,7 +59,7 @@ class Connect:
 
     async def call(self, request: Request) -> Response:
         """One call, or why it is none."""
-        return await answered(self._call(request))
+        return await answered(request, self._call(request))
 
     async def _call(self, request: Request) -> Response:
         procedure = self._procedure(request)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from grpc import StatusCode
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from codex_lb.control.web import connect_wire as wire
 from codex_lb.kit.rpc_errors import RpcFailure
+from codex_lb.kit.rpc_server import unforeseen
 
 CLIENT_LEFT = 499
 
@@ -24,8 +25,8 @@ class RefusedError(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-async def answered(answer: Awaitable[Response]) -> Response:
-    """The answer, or why there is none."""
+async def answered(request: Request, answer: Awaitable[Response]) -> Response:
+    """The answer to a request, or why there is none."""
     try:
         return await answer
     except RpcFailure as failure:
@@ -35,6 +36,8 @@ async def answered(answer: Awaitable[Response]) -> Response:
         return Response(body, refused.status, refused.headers, media_type=wire.JSON)
     except ClientDisconnect:
         return Response(status_code=CLIENT_LEFT)
+    except Exception as error:
+        return failed(unforeseen(error, f"{request.method} {request.scope['path'][:200]}"))
 
 
 def failed(failure: RpcFailure) -> Response:

@@ -45,15 +45,15 @@ class SignIn:
 
     async def enter(self, request: Request) -> Response:
         """Lets somebody in who has the token of a link."""
-        return await answered(self._enter(request))
+        return await answered(request, self._enter(request))
 
     async def leave(self, request: Request) -> Response:
         """Ends the session, at every control."""
-        return await answered(self._leave(request))
+        return await answered(request, self._leave(request))
 
     async def tell(self, request: Request) -> Response:
         """Who is asking, and what their pages must send along."""
-        return await answered(self._tell(request))
+        return await answered(request, self._tell(request))
 
     async def _enter(self, request: Request) -> Response:
         check_json(request)
@@ -106,7 +106,7 @@ def _given(body: bytes) -> WebSecret:
     """The token that was sent. Raises RpcFailure."""
     try:
         token = msgspec.json.decode(body, type=Given).token.strip()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         token = ""
     if not 0 < len(token) <= SECRET_CHARS_MAX:
         raise invalid('The body must be JSON with a "token".')
