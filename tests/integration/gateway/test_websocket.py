@@ -256,12 +256,22 @@ async def test_a_frame_too_large_for_upstreams_socket_goes_by_request(pair: Pair
     assert text_of(frames) == "large"
 
 
-async def test_a_page_of_another_site_is_refused(pair: Pair) -> None:
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://[::1", "null", "file://"])
+async def test_a_page_of_another_site_is_refused(pair: Pair, origin: str) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        async with connected(pair, origin="https://evil.example"):
+        async with connected(pair, origin=origin):
             pass
 
     assert refused.value.status == 403
+
+
+async def test_a_page_of_this_machine_is_served(pair: Pair) -> None:
+    await pair.add("a")
+
+    async with connected(pair, origin="http://localhost:3000") as client:
+        frames = await client.ask("<<say:hello>>")
+
+    assert text_of(frames) == "hello"
 
 
 async def test_the_python_sdk_speaks_over_its_own_connection(pair: Pair) -> None:

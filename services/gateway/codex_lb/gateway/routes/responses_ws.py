@@ -278,7 +278,12 @@ def check_origin(headers: list[RawHeader]) -> None:
     origin = header(headers, b"origin")
     if not origin:
         return
-    named = urlsplit(origin.decode("latin-1")).netloc.encode("latin-1").lower()
+    try:
+        named = urlsplit(origin.decode("latin-1")).netloc.encode("latin-1").lower()
+    except ValueError:
+        named = b""
+    if not named:  # "null", which any site can make a frame of its own say
+        raise ForbiddenError("WebSockets from this origin are not allowed")
     host = header(headers, b"host").lower()
     if named != host and not (host_name(named) in LOCAL_HOSTS and host_name(host) in LOCAL_HOSTS):
         raise ForbiddenError("WebSockets from this origin are not allowed")
