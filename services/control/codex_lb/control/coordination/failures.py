@@ -56,6 +56,8 @@ class Failures:
         for key in keys:
             for account_id, attempt in self._conversations.get(key, {}).items():
                 keep_latest(failed, account_id, attempt)
+        if not failed:
+            return ()  # as for most of them
         remembered = timedelta(seconds=CONVERSATION_TTL_S)
         since, found = self._clock.now() - remembered, list[AccountId]()
         for account_id in reversed(by_end(failed)):

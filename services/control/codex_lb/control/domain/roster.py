@@ -128,9 +128,11 @@ class Roster:
             return self._only(question, question.scope, NOT_IN_SCOPE, random)
         wished = self._wished(question)
         chosen = wished or self._first(question, random)
-        counts = self._counts(question)
+        counts: Counter[str] = Counter()
+        passed: tuple[PassedOver, ...] = ()
+        if not self._is_open_to_all(question, wished):
+            counts, passed = self._counts(question), self._passed_over(question)
         eligible = len(self._known) - sum(counts.values())
-        passed = self._passed_over(question)
         return self._choice(question, chosen, wished, counts, eligible, passed, self._returns.first)
 
     def _place(self, candidate: Candidate) -> Place:
@@ -232,6 +234,12 @@ class Roster:
         if candidate.account_id in question.excluded:
             return f"left:{question.excluded[candidate.account_id]}"
         return passing_objection(candidate) if offers(question, candidate.plan) else NOT_OFFERED
+
+    def _is_open_to_all(self, question: Question, wished: AccountId | None) -> bool:
+        """Whether nobody was passed over, as when all is well."""
+        if self._closed or question.excluded or question.preferred != wished:
+            return False
+        return question.plans is None or question.plans >= self._open_by_plan.keys()
 
     def _counts(self, question: Question) -> Counter[str]:
         """How many are passed over for what, without a look at each of them."""

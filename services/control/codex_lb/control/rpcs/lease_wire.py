@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
 from math import isfinite
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
@@ -380,6 +381,19 @@ def refused(acquire_id: int, refusal: NoLease) -> pb.Refused:
 
 def wire_decision(value: Decision) -> pb.Decision:
     """A decision record."""
+    if value.passed_over or value.passed_over_counts or value.waited_s or value.position:
+        return full_decision(value)
+    return smooth_decision(value.strategy, value.affinity, value.candidates, value.eligible)
+
+
+@lru_cache(maxsize=1000)
+def smooth_decision(strategy: str, affinity: str, candidates: int, eligible: int) -> pb.Decision:
+    """The record of a turn that nothing stood in the way of: the same for most of them, so made once."""
+    return full_decision(Decision(strategy, affinity, candidates, eligible, (), {}))
+
+
+def full_decision(value: Decision) -> pb.Decision:
+    """A decision record with all that there is to it."""
     return pb.Decision(
         strategy=value.strategy,
         affinity=value.affinity,

@@ -6,7 +6,7 @@ Turns that find no slot wait in line (`waiting_line.py`); while anybody waits, e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 
 from msgspec.structs import replace
@@ -166,18 +166,19 @@ class AcquireLease:
         return refusal(replace(choice, decision=self._told(turn, choice.decision)), is_bound=tie.is_bound)
 
     async def _ties(self, wanted: Wanted) -> Ties:
-        continuity = wanted.continuity
-        digests = [anchor.digest for anchor in continuity.anchors]
-        owners = await self._continuities.owners(digests) if digests else {}
-        keys = continuity.affinity_keys
+        keys = wanted.continuity.affinity_keys
         affinities = await self._continuities.affinities(keys) if keys else {}
-        ownerless = orphans(wanted, owners, affinities)
-        for owner in set(ownerless.values()):
-            await self._continuities.remember([anchor for anchor, its in ownerless.items() if its == owner], owner)
-        owners = {**owners, **{anchor.digest: owner for anchor, owner in ownerless.items()}}
+        owners = await self._owners(wanted, affinities) if wanted.continuity.anchors else {}
         failed = await self._continuities.failed_lately(keys) if keys else ()
         failing = await self._continuities.failing() if is_hurt(wanted, failed) else ()
         return Ties(owners, affinities, failed, failing)
+
+    async def _owners(self, wanted: Wanted, affinities: Mapping[bytes, AccountId]) -> Mapping[bytes, AccountId]:
+        owners = await self._continuities.owners([anchor.digest for anchor in wanted.continuity.anchors])
+        ownerless = orphans(wanted, owners, affinities)
+        for owner in set(ownerless.values()):
+            await self._continuities.remember([anchor for anchor, its in ownerless.items() if its == owner], owner)
+        return {**owners, **{anchor.digest: owner for anchor, owner in ownerless.items()}}
 
     def _choose(self, turn: Turn, tie: Claim) -> Choice:
         excluded = {**turn.wanted.excluded, **turn.unreadable}

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, make_url
+from sqlalchemy import make_url
 from sqlalchemy.sql.dml import ReturningInsert
 
 from codex_lb.control.errors import UnstorableError
 from codex_lb.control.store.repositories.inserts import Insert
 from codex_lb.control.store.tables.schema import Instant, Words, instant_as_text, instant_in_utc, without_nul
-from codex_lb.control.store.transaction import Transaction
+from codex_lb.control.store.transaction import Transaction, Values
 
 Row: TypeAlias = Mapping[str, object]  # by the names of all columns; structures as JSON already
 
@@ -43,7 +44,10 @@ class ManyRows:
         self._head, self._row, self._tail = text[: one_row.start()], one_row["row"], text[one_row.end() :]
         self._columns = len(columns)
         self._values_of = itemgetter(*(column.name for column in columns))
-        self._bound = tuple(_bound(column, dialect) for column in columns)
+        self._words = [place for place, column in enumerate(columns) if isinstance(column.type, Words)]
+        self._words_of = _at(self._words)
+        self._instants = [place for place, column in enumerate(columns) if isinstance(column.type, Instant)]
+        self._instant = instant_as_text if dialect == "sqlite" else instant_in_utc
         self._text = cache(self._text_for)
 
     async def write(self, transaction: Transaction, rows: Sequence[Row]) -> None:
@@ -59,15 +63,23 @@ class ManyRows:
             keys.update((await transaction.run_text(self._text(len(some)), self._values(some))).scalars())
         return frozenset(keys)
 
-    def _values(self, rows: Sequence[Row]) -> tuple[object, ...]:
+    def _values(self, rows: Sequence[Row]) -> Values:
         try:
-            return tuple(
-                value if bound is None or value is None else bound(value)
-                for row in rows
-                for value, bound in zip(self._values_of(row), self._bound, strict=True)
-            )
+            return tuple(chain.from_iterable(self._bound(row) for row in rows))
         except ValueError as error:
             raise UnstorableError("the row holds a value the database cannot store") from error
+
+    def _bound(self, row: Row) -> list[Any]:
+        """What the driver takes of a row."""
+        values = list(self._values_of(row))
+        if "\0" in "".join(filter(None, self._words_of(values))):
+            for place in self._words:
+                if values[place] is not None:
+                    values[place] = without_nul(values[place])
+        for place in self._instants:
+            if values[place] is not None:
+                values[place] = self._instant(values[place])
+        return values
 
     def _text_for(self, rows: int) -> str:
         placeholders = ", ".join(self._placeholders(number) for number in range(rows))
@@ -79,12 +91,6 @@ class ManyRows:
         return f"({_NUMBERED.sub(lambda place: f'${before + int(place[1])}', self._row)})"
 
 
-def _bound(column: ColumnElement[object], dialect: str) -> Callable[..., object] | None:
-    """What makes of a value what the driver takes, where it does not take it as it is."""
-    match column.type:
-        case Words():
-            return without_nul
-        case Instant():
-            return instant_as_text if dialect == "sqlite" else instant_in_utc
-        case _:
-            return None
+def _at(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """What stands at these places."""
+    return itemgetter(*places) if len(places) > 1 else lambda values: tuple(values[place] for place in places)

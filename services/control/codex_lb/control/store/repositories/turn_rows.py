@@ -33,7 +33,7 @@ def attempt_row(settlement: Settlement) -> Row:
         "generation": lease.generation,
         "turn_id": lease.turn_id,
         "attempt": lease.attempt,
-        "work": lease.work,
+        "work": str(lease.work),  # plain: the driver takes longest with subclasses of what it knows
         "api_key_id": lease.api_key_id,
         "model": lease.model,
         "reservation": packed(lease.reservation) if lease.reservation else None,
@@ -59,7 +59,7 @@ def turn_row(report: TurnReport) -> Row:
         "account_id": report.account_id,
         "attempts": report.attempts,
         "api_key_id": report.api_key_id,
-        "work": report.work,
+        "work": str(report.work),
         "route": report.route,
         "transport": report.transport,
         "requested_model": report.requested_model,
@@ -81,9 +81,9 @@ def turn_row(report: TurnReport) -> Row:
 def _ending_row(ended: Settlement | TurnReport) -> Row:
     fault, usage, timings = ended.fault, ended.usage, ended.timings
     return {
-        "outcome": ended.outcome,
+        "outcome": str(ended.outcome),
         "fault_code": fault.code if fault else None,
-        "fault_blame": fault.blame if fault else None,
+        "fault_blame": str(fault.blame) if fault else None,
         "fault_status": fault.status if fault else None,
         "fault_message": fault.message if fault else None,
         "input_tokens": usage.input_tokens if usage else None,

@@ -52,8 +52,9 @@ def instant_in_utc(value: datetime) -> datetime:
 
 
 def instant_as_text(value: datetime) -> str:
-    """As SQLite keeps it."""
-    return instant_in_utc(value).replace(tzinfo=None).isoformat(" ", "microseconds")
+    """As SQLite keeps it: always as long, and without the zone, which is UTC."""
+    in_utc = value if value.tzinfo is UTC else instant_in_utc(value)
+    return in_utc.isoformat(" ", "microseconds")[:INSTANT_CHARS]
 
 
 def without_nul(value: str) -> str:
@@ -61,6 +62,7 @@ def without_nul(value: str) -> str:
     return value.replace("\0", "\ufffd") if "\0" in value else value
 
 
+INSTANT_CHARS = len("2026-05-04 12:00:00.123456")
 COUNT = BigInteger()  # numbers that come from outside or only ever rise
 ROW_ID = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts rows by itself only in a plain INTEGER
 STRUCTURE = JSON(none_as_null=True)  # a value of the domain that is read whole and never searched
