@@ -173,3 +173,12 @@ async def test_an_allow_list_shuts_out_whoever_is_not_on_it_key_or_not(door: Doo
 
     said = refusal("Access denied for client IP", "access_error", "ip_forbidden")
     assert [(a.status_code, a.json()) for a in answers] == [(403, said)] * len(ROUTES)
+
+
+async def test_a_program_in_a_browser_is_served_with_a_key(door: Door) -> None:
+    made = await door.key()
+    headers = {"authorization": f"Bearer {made.secret}", "origin": "app://editor"}
+
+    answer = await door.pair.client.get("/v1/models", headers=headers)
+
+    assert answer.status_code == 200

@@ -88,3 +88,23 @@ async def test_a_caller_that_is_not_local_is_told_what_to_do(pair: Pair, headers
 
     assert answer.status_code == 401
     assert "before remote access is allowed" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "file://", "http://[::1"])
+async def test_a_page_of_another_site_spends_nothing(pair: Pair, route: str, origin: str) -> None:
+    await pair.add("a")
+    simple = {"origin": origin, "content-type": "text/plain"}  # what a browser sends without asking first
+
+    answer = await pair.client.post(route, content=GOOD, headers=simple)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "insufficient_permissions")
+    assert await pair.upstream.turns() == []
+
+
+async def test_a_page_of_this_machine_is_served(pair: Pair) -> None:
+    await pair.add("a")
+
+    answer = await pair.client.post(CODEX, content=GOOD, headers={"origin": "http://localhost:3000"})
+
+    assert answer.status_code == 200

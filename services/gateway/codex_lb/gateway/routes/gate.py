@@ -8,14 +8,15 @@ from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from codex_lb.gateway.errors import ControlUnavailableError, TooManyFailuresError, WrongKeyError
+from codex_lb.gateway.errors import ControlUnavailableError, ForbiddenError, TooManyFailuresError, WrongKeyError
 from codex_lb.gateway.ingress.authenticate import authenticate, check_address, check_key
 from codex_lb.gateway.leasing.policy import KeyPolicy, Policy, PoolWindow
 from codex_lb.gateway.upstream.headers import VERSION, RawHeader
-from codex_lb.kit.client_ip import Caller, caller_of
+from codex_lb.kit.client_ip import LOCAL_HOSTS, Caller, caller_of, host_name
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.failed_attempts import FailedAttempts
 
@@ -73,11 +74,13 @@ class Gate:
         self._failed = FailedAttempts(attempts_max=WRONG_KEYS_MAX)
 
     def admit(self, scope: Scope) -> Admitted:
-        """Raises ForbiddenAddressError, UnauthenticatedError or TooManyFailuresError; ControlUnavailableError before
-        control was heard for the first time.
+        """Raises ForbiddenAddressError, UnauthenticatedError, TooManyFailuresError or ForbiddenError;
+        ControlUnavailableError before control was heard for the first time.
         """
         policy, caller, now = self._known(scope)
         key = self._checked(caller, lambda: authenticate(policy, caller, bearer(scope), now=now))
+        if key is None:  # let in for where it is, which is true of every page that its browser shows
+            check_origin(scope["headers"])
         return Admitted(caller, key, policy, now)
 
     def admit_key(self, scope: Scope) -> KeyHolder:
@@ -108,6 +111,23 @@ class Gate:
             if wait_s > 0:
                 raise TooManyFailuresError(retry_after_s=wait_s) from error
             raise
+
+
+def check_origin(headers: list[RawHeader]) -> None:
+    """A page of another site must not use the pool through its visitor's browser. Raises ForbiddenError."""
+    origin = header(headers, b"origin")
+    if not origin:
+        return
+    try:
+        named = urlsplit(origin.decode("latin-1")).netloc.encode("latin-1").lower()
+    except ValueError:
+        named = b""
+    host = header(headers, b"host").lower()
+    are_local = host_name(named) in LOCAL_HOSTS and host_name(host) in LOCAL_HOSTS
+    if not named or (
+        named != host and not are_local
+    ):  # nothing is named by "null", which any site can make a frame say
+        raise ForbiddenError("Pages of other sites are not served. Programs in a browser need an API key.")
 
 
 def bearer(scope: Scope) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import anyio
 import structlog
@@ -16,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 
 from codex_lb.gateway.errors import (
     DrainingError,
-    ForbiddenError,
     GatewayError,
     HttpInsteadError,
     InvalidRequestError,
@@ -36,7 +34,6 @@ from codex_lb.gateway.turn.turn import Turns
 from codex_lb.gateway.upstream.headers import RawHeader
 from codex_lb.gateway.upstream.http import BrokenConnectionError
 from codex_lb.gateway.upstream.websocket import ABNORMAL, UpstreamSockets
-from codex_lb.kit.client_ip import LOCAL_HOSTS, host_name
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.ids import new_id
 
@@ -102,7 +99,6 @@ class ResponsesSocket:
         if self._is_draining:
             raise DrainingError("Server is draining")
         self.gate.admit(scope)
-        check_origin(scope["headers"])
         if not self._is_offered():
             raise HttpInsteadError("WebSockets are switched off here; HTTP is not.")
 
@@ -271,22 +267,6 @@ class Connection:
             await self._send_message({"type": "websocket.close", "code": code, "reason": reason[:120]})
         except OSError:
             self._gone.set()
-
-
-def check_origin(headers: list[RawHeader]) -> None:
-    """A page of another site must not use the pool through its visitor's browser. Raises ForbiddenError."""
-    origin = header(headers, b"origin")
-    if not origin:
-        return
-    try:
-        named = urlsplit(origin.decode("latin-1")).netloc.encode("latin-1").lower()
-    except ValueError:
-        named = b""
-    if not named:  # "null", which any site can make a frame of its own say
-        raise ForbiddenError("WebSockets from this origin are not allowed")
-    host = header(headers, b"host").lower()
-    if named != host and not (host_name(named) in LOCAL_HOSTS and host_name(host) in LOCAL_HOSTS):
-        raise ForbiddenError("WebSockets from this origin are not allowed")
 
 
 async def deny(send: Send, error: GatewayError) -> None:
