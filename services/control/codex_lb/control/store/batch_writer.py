@@ -26,7 +26,7 @@ from codex_lb.control.usecases.ports import Store
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 ENTRIES_PER_TRANSACTION_MAX = 500  # some tens of milliseconds of writing, and of this process's one thread
-ENTRIES_ARE_MANY = 15  # in `gathered_for_s`: from a hundred turns a second on
+ENTRIES_ARE_MANY = 4  # in `gathered_for_s`: of more than one turn
 ENTRIES_WAITING_MAX = 10_000  # about 30 MiB; beyond it whoever writes waits
 
 
