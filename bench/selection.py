@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from random import Random
+
+from msgspec.structs import replace
 
 from codex_lb.control.domain.account import AccountStatus
 from codex_lb.control.domain.candidate import Candidate
