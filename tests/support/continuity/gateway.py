@@ -34,7 +34,7 @@ from codex_lb.kit.metrics import MetricsRegistry
 from tests.support.continuity.control import CLOCK_AHEAD, LocalControl, Site
 from tests.support.continuity.upstream import FastUpstream
 
-LIMITS = TurnLimits(budget_s=600.0, idle_s=90.0, keepalive_s=10.0, lease_wait_s=10.0, event_bytes_max=16 * 2**20)
+LIMITS = TurnLimits(budget_s=600.0, idle_s=90.0, keepalive_s=10.0, lease_wait_s=8.0, event_bytes_max=16 * 2**20)
 BODY_BYTES_MAX = 2**24
 METRICS = TurnMetrics(MetricsRegistry())
 HEARTBEAT_S = 2.0

@@ -16,7 +16,6 @@ class Waiting:
     """A turn of a key."""
 
     key: str
-    kind: str = "any"
 
 
 def nobody(_: str) -> bool:
@@ -27,9 +26,9 @@ def nobody(_: str) -> bool:
 def test_a_key_with_one_turn_does_not_wait_for_one_with_a_hundred() -> None:
     queue: FairQueue[Waiting] = FairQueue()
     for _ in range(100):
-        queue.put(Waiting("greedy"))
+        queue.put(Waiting("greedy"), "any")
     modest = Waiting("modest")
-    queue.put(modest)
+    queue.put(modest, "any")
 
     assert queue.next({"greedy": 1, "modest": 0}.__getitem__, (), nobody) is modest
 
@@ -37,8 +36,8 @@ def test_a_key_with_one_turn_does_not_wait_for_one_with_a_hundred() -> None:
 def test_whoever_came_first_is_served_first_among_equals() -> None:
     queue: FairQueue[Waiting] = FairQueue()
     first, second = Waiting("a"), Waiting("b")
-    queue.put(first)
-    queue.put(second)
+    queue.put(first, "any")
+    queue.put(second, "any")
 
     assert queue.next(lambda _: 0, (), nobody) is first
     queue.remove(first)
@@ -47,20 +46,47 @@ def test_whoever_came_first_is_served_first_among_equals() -> None:
 
 def test_a_kind_that_cannot_be_served_holds_nobody_else_up() -> None:
     queue: FairQueue[Waiting] = FairQueue()
-    queue.put(Waiting("a", "bound to a busy account"))
-    free = Waiting("a", "any account")
-    queue.put(free)
+    queue.put(Waiting("a"), "bound to a busy account")
+    free = Waiting("a")
+    queue.put(free, "any account")
 
     assert queue.next(lambda _: 0, {"bound to a busy account"}, nobody) is free
     assert queue.next(lambda _: 0, {"bound to a busy account", "any account"}, nobody) is None
 
 
+def test_a_turn_that_waits_for_something_else_keeps_its_place() -> None:
+    queue: FairQueue[Waiting] = FairQueue()
+    first, second, third = Waiting("a"), Waiting("a"), Waiting("a")
+    queue.put(first, "one account")
+    queue.put(second, "any")
+    queue.put(third, "any")
+
+    queue.move(first, "any")
+
+    assert queue.next(lambda _: 0, (), nobody) is first
+    queue.remove(first)
+    assert queue.next(lambda _: 0, (), nobody) is second
+    assert (len(queue), queue.waiting_of("a"), list(queue.kinds_of("a"))) == (2, 2, ["any"])
+
+
+def test_a_turn_that_left_is_not_brought_back_and_leaves_nothing() -> None:
+    queue: FairQueue[Waiting] = FairQueue()
+    turn = Waiting("a")
+    queue.put(turn, "any")
+
+    assert queue.remove(turn) is not None
+    queue.move(turn, "one account")
+    queue.remove(turn)
+
+    assert (len(queue), list(queue.keys), list(queue.kinds_of("a"))) == (0, [], [])
+
+
 def test_a_key_that_holds_all_it_may_is_passed_over_and_keeps_nobody_waiting() -> None:
     queue: FairQueue[Waiting] = FairQueue()
     for _ in range(3):
-        queue.put(Waiting("busy"))
+        queue.put(Waiting("busy"), "any")
     other = Waiting("other")
-    queue.put(other)
+    queue.put(other, "any")
 
     assert queue.next({"busy": 1, "other": 5}.__getitem__, (), "busy".__eq__) is other
     queue.remove(other)
@@ -72,7 +98,7 @@ def test_a_key_that_holds_all_it_may_is_passed_over_and_keeps_nobody_waiting() -
 def test_slots_are_shared_max_min_fair(keys: list[str], slots: int) -> None:
     queue: FairQueue[Waiting] = FairQueue()
     for key in keys:
-        queue.put(Waiting(key))
+        queue.put(Waiting(key), "any")
     held: Counter[str] = Counter()
 
     for _ in range(min(slots, len(keys))):

@@ -19,7 +19,7 @@ from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.evidence import Operated, OperatorAction, RefusalKind, Refused
 from codex_lb.control.domain.ids import AccountId, ReplicaId
-from codex_lb.control.domain.lease import Continuity
+from codex_lb.control.domain.lease import Continuity, Wanted
 from codex_lb.control.domain.settings import LiveSettings
 from codex_lb.control.usecases.acquire_lease import AcquireLease
 from codex_lb.control.usecases.asked_turn import Granted
@@ -28,7 +28,7 @@ from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.refusals import RefusalReason
 from codex_lb.control.usecases.refusals import Refused as NoLease
 from codex_lb.control.usecases.selector import Selector
-from codex_lb.control.usecases.waiting_line import KEY_WAITING_MAX, OWNER_WAIT_S
+from codex_lb.control.usecases.waiting_line import KEY_WAITING_MAX
 from codex_lb.kit.clock import Clock, SystemClock
 from tests.support.virtual_time import LoopClock, run_in_virtual_time
 from tests.unit.control.keys import api_key, limits_of
@@ -79,6 +79,23 @@ class Desk:
         while len(self.granted) + len(self.refused) < number:
             await self._news.wait()
             self._news.clear()
+
+    async def conversation(self, account: str, *, key: str = "") -> Wanted:
+        """A turn of one that an account served last."""
+        keys = (b"s" + account.encode(),)
+        await self.continuities.bind(keys, AccountId(account))
+        return replace(wanted(wait_max_s=8.0), api_key_id=key, continuity=Continuity(affinity_keys=keys))
+
+    async def waited(self, wants: Wanted, *, behind: Wanted, ending_after_s: float) -> float:
+        """How long a turn waits behind another that ends after a while."""
+        before = await self.acquire(behind, GATEWAY)
+        assert isinstance(before, Granted)
+        waiting = asyncio.create_task(self.acquire(wants, GATEWAY))
+        await asyncio.sleep(ending_after_s)
+        await self.end(before)
+        served = await waiting
+        assert isinstance(served, Granted)
+        return served.lease.decision.waited_s
 
     async def end(self, granted: Granted) -> None:
         """A turn is over."""
@@ -242,14 +259,44 @@ async def test_turns_of_one_busy_key_do_not_fill_the_queue_of_all() -> None:
     assert [granted.lease.api_key_id for granted in desk.granted] == ["busy", "idle"]
 
 
-@pytest.mark.parametrize(("freed_after_s", "served_by"), [(OWNER_WAIT_S - 0.5, "calm"), (OWNER_WAIT_S + 2, "failed")])
+def test_a_turn_whose_account_has_a_slot_is_not_held_up_by_one_that_waits_for_another_account() -> None:
+    async def story() -> list[float]:
+        async with open_desk(pool_of("full", "other"), slots=2, clock=LoopClock()) as desk:
+            of_full, of_other = await desk.conversation("full"), await desk.conversation("other")
+            for _ in range(2):
+                await desk.acquire(of_full, GATEWAY)
+            answers = await asyncio.gather(desk.acquire(of_full, GATEWAY), desk.acquire(of_other, GATEWAY))
+            return [answer.lease.decision.waited_s for answer in answers if isinstance(answer, Granted)]
+
+    assert run_in_virtual_time(story()) == pytest.approx([4.0, 0.0], abs=0.1)
+
+
+def test_a_turn_that_waits_for_an_account_is_served_as_soon_as_that_has_a_slot() -> None:
+    async def story() -> float:
+        async with open_desk(pool_of("a", "b"), clock=LoopClock()) as desk:
+            wants = await desk.conversation("a")
+            return await desk.waited(wants, behind=wants, ending_after_s=1.25)
+
+    assert run_in_virtual_time(story()) == pytest.approx(1.25, abs=0.02)
+
+
+def test_a_turn_that_waits_for_its_key_is_served_as_soon_as_that_is_free_though_its_account_always_was() -> None:
+    async def story() -> float:
+        async with open_desk(pool_of("a", "b"), key_slots=1, clock=LoopClock()) as desk:
+            here, there = await desk.conversation("a", key="x"), await desk.conversation("b", key="x")
+            return await desk.waited(here, behind=there, ending_after_s=1.25)
+
+    assert run_in_virtual_time(story()) == pytest.approx(1.25, abs=0.02)
+
+
+@pytest.mark.parametrize(("freed_after_s", "served_by"), [(3.5, "calm"), (6.0, "failed")])
 def test_a_conversation_that_failed_waits_a_moment_for_a_slot_where_it_did_not(
     freed_after_s: float, served_by: str
 ) -> None:
     async def story() -> tuple[float, list[str]]:
         async with open_desk(pool_of("calm", "failed"), clock=LoopClock()) as desk:
             await desk.continuities.note_failure(Failure((b"s",), AccountId("failed")))
-            hurt = replace(wanted(wait_max_s=LONG_S), continuity=Continuity(affinity_keys=(b"s",)))
+            hurt = replace(wanted(wait_max_s=8.0), continuity=Continuity(affinity_keys=(b"s",)))
             busy = await desk.acquire(hurt, GATEWAY)
             assert isinstance(busy, Granted)
             async with anyio.create_task_group() as tasks:
@@ -266,7 +313,7 @@ def test_a_conversation_that_failed_waits_a_moment_for_a_slot_where_it_did_not(
     waited_s, accounts = run_in_virtual_time(story())
 
     assert accounts == ["calm", served_by]
-    assert waited_s == pytest.approx(min(freed_after_s, OWNER_WAIT_S), abs=0.1)
+    assert waited_s == pytest.approx(min(freed_after_s, 4.0), abs=0.1)
 
 
 async def test_a_full_queue_says_that_the_pool_is_busy() -> None:

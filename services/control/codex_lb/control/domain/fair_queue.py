@@ -14,17 +14,12 @@ from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 
-class Waits(Protocol):
+class Waits(Hashable, Protocol):
     """What waits in a queue."""
 
     @property
     def key(self) -> str:
         """Who is to get a fair share."""
-        ...
-
-    @property
-    def kind(self) -> Hashable:
-        """What it waits for: where one of a kind cannot be served, none of the kind can."""
         ...
 
 
@@ -39,9 +34,10 @@ class Line(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """Everybody who waits."""
+    """Everybody who waits, each for something: where one of a kind cannot be served, none of the kind can."""
 
     def __init__(self) -> None:
+        self._kinds: dict[T, Hashable] = {}
         self._lines: dict[str, dict[Hashable, Line[T]]] = {}
         self._of_key: Counter[str] = Counter()
         self._arrivals = count(1)
@@ -54,29 +50,44 @@ class FairQueue(Generic[T]):
         """How many turns of one key wait."""
         return self._of_key[key]
 
-    def put(self, turn: T) -> int:
+    @property
+    def keys(self) -> Collection[str]:
+        """Those of which turns wait."""
+        return self._lines.keys()
+
+    def kinds_of(self, key: str) -> Collection[Hashable]:
+        """What turns of a key wait for."""
+        return self._lines.get(key, {}).keys()
+
+    def put(self, turn: T, kind: Hashable) -> int:
         """Lines up; how many wait now, this one included."""
-        line = self._lines.setdefault(turn.key, {}).setdefault(turn.kind, Line())
-        line.waiting.append((next(self._arrivals), turn))
-        self._size += 1
-        self._of_key[turn.key] += 1
+        self._insert(turn, kind, next(self._arrivals))
         return self._size
 
-    def remove(self, turn: T) -> None:
-        """Leaves the queue; nothing happens when it is not there."""
-        lines = self._lines.get(turn.key, {})
-        line = lines.get(turn.kind)
-        place = next((p for p, (_, other) in enumerate(line.waiting) if other is turn), None) if line else None
-        if line is None or place is None:
-            return
-        del line.waiting[place]
+    def move(self, turn: T, kind: Hashable) -> None:
+        """It waits for something else from now on, and has waited for as long; nothing happens when it is not there."""
+        arrival = self.remove(turn)
+        if arrival is not None:
+            self._insert(turn, kind, arrival)
+
+    def remove(self, turn: T) -> int | None:
+        """Leaves the queue; when it had come, if it was there."""
+        kind = self._kinds.pop(turn, None)
+        if kind is None:
+            return None
+        lines = self._lines[turn.key]
+        waiting = lines[kind].waiting
+        place = next(p for p, (_, other) in enumerate(waiting) if other is turn)
+        arrival, _ = waiting[place]
+        del waiting[place]
         self._size -= 1
         self._of_key[turn.key] -= 1
-        if not line.waiting:
-            del lines[turn.kind]
+        if not waiting:
+            del lines[kind]
         if not lines:
             del self._lines[turn.key]
             del self._of_key[turn.key]
+        return arrival
 
     def next(
         self, held: Callable[[str], int], without: Collection[Hashable], is_busy: Callable[[str], bool]
@@ -98,3 +109,13 @@ class FairQueue(Generic[T]):
             if best is None or claim < best:
                 best, chosen = claim, turn
         return chosen
+
+    def _insert(self, turn: T, kind: Hashable, arrival: int) -> None:
+        waiting = self._lines.setdefault(turn.key, {}).setdefault(kind, Line()).waiting
+        place = len(waiting)
+        while place and waiting[place - 1][0] > arrival:  # a few at the most, and none for whoever has just come
+            place -= 1
+        waiting.insert(place, (arrival, turn))
+        self._kinds[turn] = kind
+        self._size += 1
+        self._of_key[turn.key] += 1

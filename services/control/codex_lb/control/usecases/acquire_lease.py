@@ -24,7 +24,7 @@ from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.refusals import RefusalReason, Refused, refusal, refusal_of_key
 from codex_lb.control.usecases.selector import Selector
-from codex_lb.control.usecases.waiting_line import OWNER_WAIT_S, WAITING_MAX, WaitingLine
+from codex_lb.control.usecases.waiting_line import WAITING_MAX, Kind, WaitingLine
 from codex_lb.kit.clock import Clock
 
 TAKES_MAX = 8  # slots that other controls may snatch away before a turn lines up
@@ -62,9 +62,9 @@ class AcquireLease:
         # would count slots that are taken as free.
         self._open_from = open_from
         self._line = WaitingLine(self, leases.held_by_key, clock, waiting_max=waiting_max)
-        pool.on_change(self._line.look_again)
-        leases.on_change(self._line.look_again)
-        book.on_change(self._line.look_again)
+        pool.on_change(self._line.account_changed)
+        leases.on_change(self._line.account_changed)
+        book.on_change(self._line.everything_changed)
 
     @property
     def waiting(self) -> int:
@@ -90,6 +90,8 @@ class AcquireLease:
                 return answer
         elif self._line.is_full or (self.is_busy(turn.key) and self._line.is_full_of(turn.key)):
             return self.refused(turn)
+        else:
+            turn.is_holding_out = turn.tie.is_worth_waiting or turn.tie.is_hurt  # most likely; it was not looked at yet
         return turn
 
     async def wait(self, turn: Turn) -> Granted | Refused:
@@ -149,9 +151,13 @@ class AcquireLease:
             await self._leases.end(answer.lease.lease_id, epoch=answer.lease.epoch)
             await self._limits.release(answer.lease.lease_id)
 
-    def scope(self, turn: Turn) -> frozenset[AccountId] | None:
-        """The accounts that its key may use; None for all."""
-        return self._limits.scope(turn.key)
+    def kind_of(self, turn: Turn) -> Kind:
+        """What a turn waits for: the one account that will do, or that is worth the wait; else any that it need not avoid."""
+        tie = turn.tie
+        holds_out = turn.is_holding_out and self._may_hold_out(turn)
+        avoided = {*turn.wanted.excluded, *((*tie.avoided, *tie.unsteady) if holds_out else ())}
+        owner = tie.preferred if tie.is_bound or (holds_out and not tie.is_hurt) else None
+        return Kind(turn.wanted.model, owner, frozenset(avoided), self._limits.scope(turn.key))
 
     def is_busy(self, key: str) -> bool:
         """Whether an API key runs as many turns as it may, at all gateways together."""
@@ -193,7 +199,7 @@ class AcquireLease:
             Question(
                 plans=self._selector.plans_offering(turn.wanted.model),
                 excluded=excluded,
-                scope=self.scope(turn),
+                scope=self._limits.scope(turn.key),
                 preferred=tie.preferred,
                 is_bound=tie.is_bound,
                 reason=tie.reason,
@@ -215,7 +221,7 @@ class AcquireLease:
         return any(p.account_id == tie.preferred and p.reason == NO_SLOT for p in choice.decision.passed_over)
 
     def _may_hold_out(self, turn: Turn) -> bool:
-        return self._waited_s(turn) < OWNER_WAIT_S and self._left_s(turn) > 0
+        return not turn.has_held_out and self._waited_s(turn) < turn.holds_out_s
 
     def _returns_soon(self, turn: Turn, tie: Claim, choice: Choice) -> bool:
         """Whether an account returns that the turn can wait for: a rate that is over in a moment is worth the moment."""
