@@ -24,7 +24,7 @@ from bench.targets import Verdict
 
 CPU_S = 0.6  # how long a subject is loaded in one round
 OURS: Sequence[Started] = (subjects.split, subjects.all_in_one)
-LONG_ROUNDS_MAX = 4  # of figures whose every round takes long
+PACED_ROUNDS_MAX = 4  # the streams' own pace decides how long a round takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def cost(load: str) -> Figure:
             LOADS[load](),
             at.for_load(load),
             at.source,
-            rounds=min(at.rounds, LONG_ROUNDS_MAX) if load == "paced" else at.rounds,
+            rounds=min(at.rounds, PACED_ROUNDS_MAX) if load == "paced" else at.rounds,
             seconds=CPU_S,
         )
 
@@ -77,10 +77,10 @@ ALONE: dict[str, Figure] = {
     "streams": lambda at: memory.per_stream(at.fresh, at.source.url, at.folder),
     "sockets": lambda at: memory.sockets(OURS, at.source.url, at.folder),
     "peaks": lambda at: memory.peaks(at.fresh, at.source.url, at.folder),
-    "checks": lambda at: forms.checks(at.source, at.folder, rounds=min(at.rounds, LONG_ROUNDS_MAX)),
-    "gateways": lambda at: forms.gateways(at.source, at.folder, rounds=min(at.rounds, LONG_ROUNDS_MAX)),
+    "checks": lambda at: forms.checks(at.source, at.folder, rounds=at.rounds),
+    "gateways": lambda at: forms.gateways(at.source, at.folder, rounds=at.rounds),
     "start": lambda at: forms.start(at.source, at.folder),
-    "pools": lambda at: forms.pools(at.source, at.folder, rounds=min(at.rounds, LONG_ROUNDS_MAX)),
+    "pools": lambda at: forms.pools(at.source, at.folder, rounds=at.rounds),
 }
 ON_REQUEST: dict[str, Figure] = {
     "growth": lambda at: memory.growth(OURS, at.source.url, at.folder),

@@ -22,6 +22,7 @@ from tests.support.upstream import Upstream
 POOLS = (10, 1_000, 10_000)
 FOLDERS = {n.POOLS: "pool", n.CHECKS: "checks"}
 STARTS_MAX = 8
+ROUND_S = 0.6
 NOBODY_MINDS_S = 0.1
 
 
@@ -48,7 +49,7 @@ async def _side_by_side(name: str, starts: dict[str, Started], source: Source, f
             subjects[called] = await stack.enter_async_context(
                 start(source.url, folder / f"{FOLDERS[name]}-{len(subjects)}")
             )
-        return await short_by_name(name, subjects, source, rounds=rounds, seconds=1.0)
+        return await short_by_name(name, subjects, source, rounds=rounds, seconds=ROUND_S)
 
 
 async def gateways(source: Source, folder: Path, *, rounds: int) -> Figures:
@@ -72,7 +73,7 @@ async def _carried(subject: Subject) -> float:
     pids = tree(root)
     data = subject.request(body(1024), SHORT)
     before = {pid: cpu_s([pid], alone=True) for pid in pids}
-    turns = (await closed_loop(subject.url, data, clients=4 * CLIENTS, seconds=2.0)).turns
+    turns = (await closed_loop(subject.url, data, clients=4 * CLIENTS, seconds=2 * ROUND_S)).turns
     used = [(cpu_s([pid], alone=True) - before[pid]) / turns for pid in pids]
     return min(1 / max(used), 2 / sum(used))
 

@@ -78,11 +78,16 @@ def keep(figures: Figures, measured: Now, file: Path = LATEST) -> None:
 
 def now() -> Now:
     """This moment, commit and machine."""
-    command = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    commit = _git("rev-parse", "--short", "HEAD")
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results"):
+        commit += ", with changes"
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
     processor = model.partition(":")[2].strip() or platform.machine()
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{os.cpu_count()} cores of a VM ({processor}), {memory_gb:.0f} GB, Linux {platform.release()}"
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return Now(at, commit, f"{machine}, Python {platform.python_version()}")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
