@@ -21,6 +21,7 @@ STREAMS = 400
 SOCKETS, SOCKET_TURNS, SOCKET_TURNS_APART_S = 1_000, 100, 0.02
 SOCKETS_AT_ONCE, SOCKET_TURNS_BEFORE = 20, 10
 AT_ONCE, SMALL_TURNS = 8, 200
+SETTLED_WITHIN_S = 120.0
 GROWTH_TURNS, GROWTH_STEP, CONVERSATIONS = 200_000, 5_000, 10_000
 
 
@@ -155,6 +156,8 @@ async def _watched(subject: Subject) -> dict[str, list[int]]:
     took = {part: [memory_bytes([pid])] for part, pid in subject.parts.items()}
     for _ in range(GROWTH_TURNS // GROWTH_STEP):
         await closed_loop(subject.url, asked, clients=CLIENTS, turns=GROWTH_STEP)
+        assert subject.system is not None
+        await subject.system.settled(within_s=SETTLED_WITHIN_S)  # what waits to be stored is no growth
         for part, pid in subject.parts.items():
             took[part].append(memory_bytes([pid]))
     return took
