@@ -72,3 +72,9 @@ def slope(values: Sequence[float]) -> float:
     middle, mean = (len(values) - 1) / 2, sum(values) / len(values)
     spread = sum((place - middle) ** 2 for place in range(len(values)))
     return sum((place - middle) * (value - mean) for place, value in enumerate(values)) / spread if spread else 0.0
+
+
+def least_rise(values: Sequence[float], steps: int) -> float:
+    """What so many steps in a row add where they add least: what leaks does so everywhere, a heap grows by leaps."""
+    windows = [values[first : first + steps + 1] for first in range(max(1, len(values) - steps))]
+    return min(slope(window) * (len(window) - 1) for window in windows)

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import names as n
 from bench.load import closed_loop, together
 from bench.loads import CLIENTS, LARGE_BYTES, LOADS, SHORT, Repeated, body
-from bench.measured import Figures, Measured, Rounds, quantile, slope
+from bench.measured import Figures, Measured, Rounds, least_rise, quantile
 from bench.process import beside, forget_peaks, memory_bytes, peak_bytes
 from bench.sockets import SocketClient, open_socket
 from bench.subjects import PATH, Started, Subject
@@ -22,7 +22,7 @@ SOCKETS, SOCKET_TURNS, SOCKET_TURNS_APART_S = 1_000, 100, 0.02
 SOCKETS_AT_ONCE, SOCKET_TURNS_BEFORE = 20, 10
 AT_ONCE, SMALL_TURNS = 8, 200
 SETTLED_WITHIN_S = 120.0
-GROWTH_TURNS, GROWTH_STEP, CONVERSATIONS = 200_000, 5_000, 10_000
+GROWTH_TURNS, GROWTH_STEP, LEAK_STEPS, CONVERSATIONS = 200_000, 5_000, 10, 10_000
 
 
 async def idle(subjects: Sequence[Subject]) -> Figures:
@@ -127,20 +127,20 @@ async def peaks(started: Sequence[Started], upstream: str, folder: Path) -> Figu
 
 
 async def growth(started: Sequence[Started], upstream: str, folder: Path) -> Figures:
-    """What 100,000 turns leave in memory, after as many that filled what is bounded.
+    """What 50,000 turns in a row leave in memory at least, of 100,000 after as many that filled what is bounded.
 
-    50,000 turns that ended are remembered, and the table of them grows a last time when it has been written over.
+    50,000 turns that ended are remembered, for one.
     """
     seen, notes = Rounds(), []
     for place, start in enumerate(started):
         async with start(upstream, folder / f"growth-{place}") as subject:
             took = await _watched(subject)
-        gained = {part: _gained(values) / 1e6 for part, values in took.items()}
+        gained = {part: least_rise(values[len(values) // 2 :], LEAK_STEPS) / 1e6 for part, values in took.items()}
         for part, megabytes in {subject.name: sum(gained.values()), **gained}.items():
             seen.seen[part] = [megabytes]
         for part, values in took.items():
-            curve = ", ".join(f"{value / 1e6:.1f}" for value in values[:: len(values) // 4])
-            notes.append(f"{part} in MB, every 50,000 turns: {curve}")
+            curve = ", ".join(f"{value / 1e6:.1f}" for value in values[:: len(values) // 8])
+            notes.append(f"{part} in MB, every 25,000 turns: {curve}")
     return {n.GROWTH: seen.measured("; ".join(notes))}
 
 
@@ -161,9 +161,3 @@ async def _watched(subject: Subject) -> dict[str, list[int]]:
         for part, pid in subject.parts.items():
             took[part].append(memory_bytes([pid]))
     return took
-
-
-def _gained(values: Sequence[int]) -> float:
-    """By how much the second half rises; by a line through it, for a single value may be an accident."""
-    half = values[len(values) // 2 :]
-    return slope(half) * (len(half) - 1)

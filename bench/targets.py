@@ -75,7 +75,7 @@ TARGETS = (
     *(Target(n.PER_SOCKET, subject, 60) for subject in PRODUCT),
     *(Target(n.SOCKETS_LOST, subject, 0) for subject in PRODUCT),
     *(Target(n.SOCKET_FIRST_EVENT, subject, 100) for subject in PRODUCT),
-    *(Target(n.GROWTH, subject, 1) for subject in PRODUCT),
+    *(Target(n.GROWTH, subject, 0.5) for subject in PRODUCT),
     Target(n.START, "all-in-one", 2.5),
     Target(n.GATEWAYS, "2", 1.6, of="1", is_least=True),
     Target(n.SHORT, TOOLS, 0.5, of=FLOOR),  # else it is the bench that is measured

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.measured import Measured, Rounds, is_steady, quantile, slope
+from bench.measured import Measured, Rounds, is_steady, least_rise, quantile, slope
 
 
 def test_a_figure_is_the_median_of_its_rounds_and_nothing_for_a_subject_that_had_none() -> None:
@@ -70,3 +70,15 @@ def test_a_slope_is_that_of_the_line_through_the_values() -> None:
     assert slope([1.0, 3.0, 5.0, 7.0]) == pytest.approx(2.0)
     assert slope([5.0, 5.0, 5.0]) == 0.0
     assert slope([4.0]) == 0.0
+
+
+def test_a_heap_that_leaps_once_has_not_grown_where_it_grew_least() -> None:
+    assert least_rise([5.0] * 6 + [9.0] * 6, 4) == 0.0
+
+
+def test_a_leak_shows_in_every_stretch() -> None:
+    assert least_rise([float(number) for number in range(12)], 4) == pytest.approx(4.0)
+
+
+def test_a_stretch_is_never_longer_than_what_was_seen() -> None:
+    assert least_rise([1.0, 2.0], 4) == pytest.approx(1.0)
