@@ -81,4 +81,4 @@ fuzz: setup ## play SEQUENCES=20000 random fault sequences against continuity (h
 	@nice -n 5 $(BIN)/python -m tests.support.continuity $(SEQUENCES)
 
 clean: ## remove what setup made
-	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS_FULL)/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CLIENTS)/node_modules $(CLIENTS_FULL)/node_modules .mypy_cache .ruff_cache .pytest_cache bench/.peers

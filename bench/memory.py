@@ -136,7 +136,8 @@ async def growth(started: Sequence[Started], upstream: str, folder: Path) -> Fig
         async with start(upstream, folder / f"growth-{place}") as subject:
             took = await _watched(subject)
         gained = {part: least_rise(values[len(values) // 2 :], LEAK_STEPS) / 1e6 for part, values in took.items()}
-        for part, megabytes in {subject.name: sum(gained.values()), **gained}.items():
+        in_all = sum(max(0.0, megabytes) for megabytes in gained.values())  # one part's luck is not another's
+        for part, megabytes in {subject.name: in_all, **gained}.items():
             seen.seen[part] = [megabytes]
         for part, values in took.items():
             curve = ", ".join(f"{value / 1e6:.1f}" for value in values[:: len(values) // 8])
