@@ -8,11 +8,10 @@ import pytest
 
 from codex_lb.control.domain.limit import Limit, LimitUnit, LimitWindow
 from codex_lb.control.usecases.key_limits import refusal
-from codex_lb.control.usecases.limit_ports import BudgetUse, Shortfall
+from codex_lb.control.usecases.limit_ports import BudgetUse
 from codex_lb.gateway.leasing.policy import ReachedLimit
 from codex_lb.gateway.routes.reading import limit_words
 from tests.support.clock import NOON
-from tests.unit.control.keys import api_key
 
 
 @pytest.mark.parametrize("model", ["", "gpt-5.5"])
@@ -21,7 +20,7 @@ def test_a_limit_that_is_used_up_is_told_the_same_by_both(unit: LimitUnit, model
     limit = Limit("limit_1", unit, LimitWindow.WEEK, model, 10, begins_at=NOON)
     resets_at = NOON + timedelta(days=7)
 
-    said = refusal(api_key("ci", limit), Shortfall("limit_1", BudgetUse(10, 0)), NOON)
+    said = refusal(limit, BudgetUse(10, 0), NOON)
 
     assert said.message == limit_words(ReachedLimit(unit.value, "week", model, resets_at))
     assert said.retry_at == said.resets_at == resets_at

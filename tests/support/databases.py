@@ -45,9 +45,7 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated file, to be copied."""
-    file = tmp_path_factory.mktemp("template") / "store.db"
-    _migrate(sqlite_url_of(file))
-    return file
+    return migrated_sqlite(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
@@ -164,6 +162,13 @@ def running_postgresql() -> Iterator[PostgresqlServer]:
         finally:
             if (folder / "data" / "postmaster.pid").exists():
                 server.stop()
+
+
+def migrated_sqlite(folder: Path) -> Path:
+    """A migrated file, to be copied."""
+    file = folder / "store.db"
+    _migrate(sqlite_url_of(file))
+    return file
 
 
 def sqlite_url_of(file: Path) -> str:

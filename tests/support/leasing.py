@@ -16,7 +16,6 @@ from random import Random
 
 from msgspec.structs import replace
 
-from codex_lb.control.coordination.budgets import MemoryBudgets
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.domain.evidence import Operated, OperatorAction
@@ -32,7 +31,7 @@ from codex_lb.control.usecases.refusals import Refused
 from codex_lb.control.usecases.selector import Selector
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from tests.support.clock import NOON, FakeClock
-from tests.unit.control.keys import api_key, book_and_limits_of
+from tests.unit.control.keys import ListSpendings, api_key, keys_of
 from tests.unit.control.leases import ListLedger, pool_of, settled, wanted
 
 TTL_S = 10.0
@@ -41,6 +40,7 @@ ACCOUNTS = ("a", "b", "c")
 KEYS = ("x", "x", "x", "y", "z")
 STREAMS_MAX = {"y": 1}
 WAITING_MAX = 40
+TOKENS = 120  # of every turn that ends; those that are abandoned were expected to use none
 LONG_S = 3600.0  # no turn waits this long: steps of their own make it give up
 
 
@@ -66,9 +66,10 @@ class Campaign:
         continuities = MemoryContinuities(self.clock)
         book = SettingsBook(LiveSettings(account_stream_limit=SLOTS))
         ids = count(1)
-        self.budgets = MemoryBudgets()
         keys = [api_key(name, token_limit(name), streams_max=STREAMS_MAX.get(name, 0)) for name in set(KEYS)]
-        self.limits = book_and_limits_of(self.clock, *keys, pool=self.pool, budgets=self.budgets)[1]
+        self.keys = keys_of(
+            self.clock, *keys, pool=self.pool, budgets=self.leases.budgets, store=ListSpendings(self.ledger)
+        )
         self.acquire = AcquireLease(
             self.pool,
             self.leases,
@@ -77,12 +78,13 @@ class Campaign:
             term=1,
             book=book,
             continuities=continuities,
-            limits=self.limits,
+            limits=self.keys.limits,
+            mend=self.keys.mend,
             new_lease_id=lambda: f"lease-{next(ids)}",
             waiting_max=WAITING_MAX,
         )
         self.settle = SettleLeases(
-            self.pool, self.leases, continuities, self.ledger, load_prices(), self.limits, self.clock
+            self.pool, self.leases, continuities, self.ledger, load_prices(), self.keys.limits, self.clock
         )
         self.names = count(1)
         self.gateways = [self._gateway() for _ in range(3)]
@@ -132,16 +134,17 @@ class Campaign:
         if gateway.leases:
             lease = gateway.leases.pop(self.random.choice(list(gateway.leases)))
             self.ended.append(lease)
-            await self.settle.apply([settled(lease)])
+            await self._settle(lease)
 
     async def end_again(self) -> None:
         """A settlement is said twice."""
         if self.ended:
-            await self.settle.apply([settled(self.random.choice(self.ended))])
+            await self._settle(self.random.choice(self.ended))
 
     async def end_of_another_fence(self) -> None:
         """A settlement carries a fence that is not the lease's."""
-        held = [lease for gateway in self.gateways for lease in gateway.leases.values()]
+        heard = [gateway for gateway in self.gateways if not gateway.is_silent]
+        held = [lease for gateway in heard for lease in gateway.leases.values()]
         if held:
             lease = self.random.choice(held)
             await self.settle.apply([settled(replace(lease, epoch=lease.epoch + 1))])
@@ -190,8 +193,13 @@ class Campaign:
 
     async def _announce(self, gateway: Gateway) -> None:
         await self.leases.renew(gateway.replica_id, now=self.clock.now())
-        held = list(gateway.leases.values())
-        await self.limits.announced(held, await self.leases.reconcile(gateway.replica_id, held))
+        await self.leases.reconcile(gateway.replica_id, list(gateway.leases.values()))
+
+    async def _settle(self, lease: Lease) -> None:
+        settlement = settled(lease)
+        learned = await self.settle.apply([settlement])
+        if self.random.random() < 0.5:  # else the database takes its time
+            await self.settle.record([settlement], [], learned)
 
     async def _quiet(self) -> None:
         """Lets everything run that can, and gives gateways their answers."""
@@ -224,7 +232,9 @@ class Campaign:
                 task.cancel()
         await self._quiet()
         for gateway in self.gateways:
-            await self.settle.apply([settled(lease) for lease in gateway.leases.values()])
+            for lease in gateway.leases.values():
+                self.ended.append(lease)
+                await self._settle(lease)
         self.clock.advance(TTL_S + 1)
         await self.settle.lapse()
         assert self.leases.held() == 0, "leases leaked"
@@ -232,10 +242,13 @@ class Campaign:
         assert not any(self.leases.in_use(AccountId(name)) for name in ACCOUNTS), "slots leaked"
         assert not any(self.leases.creating(AccountId(name)) for name in ACCOUNTS), "create slots leaked"
         assert not any(self.leases.held_by_key(key) for key in KEYS), "keys still hold leases"
-        for name in KEYS:
-            use = await self.budgets.use_of(f"limit-of-{name}", since=NOON)
+        self.clock.advance(TTL_S)
+        await self.settle.lapse()  # what was not announced is given up
+        for key in self.keys.book.all():
+            [use] = (await self.keys.limits.use_of(key)).values()
+            settled_once = {lease.lease_id for lease in self.ended if lease.api_key_id == key.api_key_id}
             assert use.reserved == 0, "reservations leaked"
-            assert use.used > 0, "nothing was counted"
+            assert use.used == TOKENS * len(settled_once) > 0, "what was used is not what is counted"
         abandoned = Counter(s.lease.lease_id for s in self.ledger.settlements if s.outcome is Outcome.ABANDONED)
         self.done["abandoned"] = len(abandoned)
 

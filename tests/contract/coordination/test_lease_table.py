@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ from codex_lb.control.coordination.redis import RedisLeases
 from codex_lb.control.coordination.scripts import prefix_of
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Lease
-from codex_lb.control.usecases.lease_ports import Leases
+from codex_lb.control.usecases.lease_ports import Ending, Leases, Terms
 from tests.support.clock import NOON, FakeClock
 from tests.support.redis_server import PATIENCE_S, RedisServer, following_leases, redis_server
 from tests.unit.control.leases import lease
@@ -97,11 +97,10 @@ class LeaseTable(RuleBasedStateMachine):
     @rule(owner=owners, account=accounts, key=keys)
     def take(self, owner: ReplicaId, account: AccountId, key: str) -> None:
         wanted = self.new_lease(account, key)
-        key_slots = KEY_SLOTS if key else 0
+        terms = Terms(slots=KEY_SLOTS if key else 0)
 
-        was_taken = self.run(
-            self.table.take(wanted, owner, slots=SLOTS, create_slots=CREATE_SLOTS, key_slots=key_slots)
-        )
+        answer = self.run(self.table.take(wanted, owner, slots=SLOTS, create_slots=CREATE_SLOTS, terms=terms))
+        was_taken = isinstance(answer, Lease)
 
         is_key_free = not key or self.of_key(key) < KEY_SLOTS
         assert was_taken == (is_key_free and self.in_use(account) < SLOTS and self.creating(account) < CREATE_SLOTS)
@@ -188,8 +187,14 @@ class LeaseTable(RuleBasedStateMachine):
         lapsed: list[Lease] = []
         for _ in range(4):
             self.clock.advance(seconds / 4)
-            lapsed += self.run(self.table.lapse(now=self.now))
+            silent = self.run(self.table.lapse(now=self.now))
+            self.run(self.record(self.table, silent))
+            lapsed += silent
         return lapsed
+
+    async def record(self, table: Leases, lapsed: Sequence[Lease]) -> None:
+        await table.settle([Ending(one, is_final=False) for one in lapsed], now=self.now)
+        await table.recorded([(one.lease_id, False) for one in lapsed], now=self.now)
 
     def new_lease(self, account: AccountId, key: str) -> Lease:
         self.epoch += 1

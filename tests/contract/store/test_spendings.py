@@ -10,6 +10,7 @@ from codex_lb.control.domain.ids import ApiKeyId, LeaseId
 from codex_lb.control.domain.lease import Outcome, ReservedAmount, Settlement, Timings, Usage, Work
 from codex_lb.control.domain.limit import Amounts
 from codex_lb.control.store.database import Database
+from codex_lb.control.store.repositories.spendings import IDS_MAX
 from tests.contract.store.examples import NOON, add_account, settlement
 
 KEY = ApiKeyId("key_1")
@@ -62,14 +63,12 @@ async def test_what_upstream_said_is_summed_by_key_model_and_the_instant_of_the_
     )
 
     async with store.begin(writing=False) as unit:
-        everything = await unit.spendings.known(KEY, since=NOON, model="", without=[])
-        one_model = await unit.spendings.known(KEY, since=NOON, model="gpt-5.5", without=[])
-        others = await unit.spendings.known(KEY, since=NOON, model="", without=[LeaseId("one")])
-        nothing = await unit.spendings.known(ApiKeyId("key_9"), since=NOON, model="", without=[])
+        everything = await unit.spendings.known(KEY, since=NOON, model="")
+        one_model = await unit.spendings.known(KEY, since=NOON, model="gpt-5.5")
+        nothing = await unit.spendings.known(ApiKeyId("key_9"), since=NOON, model="")
 
     assert everything == Amounts(2, 110, 22, 132, 7 + 1 + 3 * 125)
     assert one_model == Amounts(1, 109, 20, 129, 8)
-    assert others == Amounts(1, 10, 2, 12, 1 + 3 * 125)
     assert nothing == Amounts()
 
 
@@ -86,24 +85,49 @@ async def test_leases_count_by_what_they_reserved_where_upstream_said_nothing_bu
     )
 
     async with store.begin(writing=False) as unit:
-        unseen = await unit.spendings.unseen(KEY, since=NOON, without=[])
-        without = await unit.spendings.unseen(KEY, since=NOON, without=[LeaseId("abandoned")])
+        unseen = await unit.spendings.unseen(KEY, since=NOON)
 
-    guessed = {"limit_1": 10_000}
     assert sorted((x.guessed.get("limit_1", 0), x.is_final, x.amounts) for x in unseen if x.amounts is None) == [
         (10_000, False, None),
         (10_000, True, None),
     ]
     assert [x.amounts for x in unseen if x.amounts not in (None, Amounts())] == [Amounts(requests=1)]
-    assert [x.guessed for x in without if x.amounts is None] == [guessed]
 
 
-async def test_the_leases_of_the_last_minutes_come_with_their_ids(store: Database) -> None:
-    await record(store, lease("one"), lease("foreign", key="key_2"))
+async def test_leases_are_found_by_their_ids(store: Database) -> None:
+    await record(store, lease("one"), lease("guess", None, outcome=Outcome.ABANDONED), lease("file", work=Work.FILE))
 
     async with store.begin(writing=False) as unit:
-        lately = await unit.spendings.lately(KEY, ended_since=NOON)
-        nobody = await unit.spendings.lately(KEY, ended_since=NOON + timedelta(hours=1))
+        found = await unit.spendings.of([LeaseId(name) for name in ("one", "guess", "file", "nobody's")])
+        nothing = await unit.spendings.of([])
 
-    assert {name: what.amounts for name, what in lately.items()} == {"one": Amounts(1, 100, 20, 120, 7)}
-    assert nobody == {}
+    assert {name: (what.amounts, what.is_final) for name, what in found.items()} == {
+        "one": (Amounts(1, 100, 20, 120, 7), True),
+        "guess": (None, False),
+        "file": (Amounts(), True),
+    }
+    assert found[LeaseId("guess")].guessed == {"limit_1": 10_000}
+    assert nothing == {}
+
+
+async def test_more_leases_than_one_statement_takes_are_found(store: Database) -> None:
+    await record(store, *(lease(f"lease-{n}") for n in range(3)))
+    asked = [LeaseId(f"lease-{n}") for n in range(2 * IDS_MAX)]
+
+    async with store.begin(writing=False) as unit:
+        found = await unit.spendings.of(asked)
+
+    assert sorted(found) == ["lease-0", "lease-1", "lease-2"]
+
+
+async def test_what_is_asked_in_one_unit_is_answered_as_of_one_moment(store: Database) -> None:
+    await record(store, lease("before"))
+    async with store.begin(writing=False) as unit:
+        first = await unit.spendings.known(KEY, since=NOON, model="")
+        async with store.begin(writing=True) as other:
+            await other.turns.record([lease("meanwhile")], [])
+        second = await unit.spendings.known(KEY, since=NOON, model="")
+        found = await unit.spendings.of([LeaseId("meanwhile")])
+
+    assert first == second == Amounts(1, 100, 20, 120, 7)
+    assert found == {}

@@ -62,7 +62,7 @@ async def give(door: Door, key: pb.ApiKey, *limits: pb.Limit) -> pb.ApiKey:
 async def tokens_in_the_ledger(door: Door, key: pb.ApiKey) -> int:
     async with door.pair.control.store.begin(writing=False) as unit:
         [known] = [k for k in await unit.api_keys.all() if key.name.endswith(k.api_key_id)]
-        spent = await unit.spendings.known(known.api_key_id, since=known.created_at, model="", without=[])
+        spent = await unit.spendings.known(known.api_key_id, since=known.created_at, model="")
     return spent.total_tokens
 
 
@@ -185,7 +185,7 @@ async def test_a_turn_that_waits_in_vain_for_its_key_is_refused_and_the_request_
     assert report is not None
     assert report.decision is not None
     assert report.decision.passed_over_counts == {"key_busy": 1}
-    assert report.decision.waited_s >= LEASE_WAIT_S - 0.001  # a timer may fire a little before its time
+    assert report.decision.waited_s >= LEASE_WAIT_S
 
 
 async def test_a_limit_made_later_counts_what_its_window_has_seen_and_a_reset_counts_nothing(door: Door) -> None:

@@ -31,7 +31,7 @@ from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.key_file import Key
 from codex_lb.kit.clock import Clock
 from tests.support.continuity.accounts import History
-from tests.unit.control.keys import limits_of
+from tests.unit.control.keys import keys_of
 from tests.unit.control.leases import ListLedger, account
 
 LEASE_TTL_S = 10.0
@@ -70,7 +70,8 @@ class LocalControl:
         self.leases = MemoryLeases(ttl_s=LEASE_TTL_S)
         self.continuities = MemoryContinuities(clock)
         term, numbers = next(durable.terms), count(1)
-        book, limits = SettingsBook(durable.settings), limits_of(clock, pool=self.pool)
+        book = SettingsBook(durable.settings)
+        keys = keys_of(clock, pool=self.pool, budgets=self.leases.budgets)
         self.acquire = AcquireLease(
             self.pool,
             self.leases,
@@ -79,12 +80,15 @@ class LocalControl:
             term=term,
             book=book,
             continuities=self.continuities,
-            limits=limits,
+            limits=keys.limits,
+            mend=keys.mend,
             open_from=clock.monotonic() + ANNOUNCING_S if term > 1 else 0.0,
             new_lease_id=lambda: f"lease-{term}-{next(numbers)}",
         )
         self._tasks = [asyncio.create_task(self.acquire.run()), asyncio.create_task(self._lapse())]
-        self.settle = SettleLeases(self.pool, self.leases, self.continuities, durable.ledger, PRICES, limits, clock)
+        self.settle = SettleLeases(
+            self.pool, self.leases, self.continuities, durable.ledger, PRICES, keys.limits, clock
+        )
         self.gone = asyncio.Event()
 
     async def recall(self) -> None:

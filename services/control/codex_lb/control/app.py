@@ -106,7 +106,7 @@ async def keep_going(
 ) -> AsyncIterator[DatabaseWatch]:
     """What control does without being asked. Ends before the server stops: it waits for the gateways' streams."""
     watch = DatabaseWatch(state.store)
-    follow = make_following(state, worker_side, admin_side)
+    follow = make_following(state, worker_side)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(gateway_side.acquire.run)
         tasks.start_soon(keep_time, gateway_side.settle, state.feed, timing.tick_s)
@@ -124,7 +124,7 @@ async def keep_going(
             tasks.cancel_scope.cancel()
 
 
-def make_following(state: State, worker_side: WorkerSide, admin_side: AdminSide) -> FollowOthers | None:
+def make_following(state: State, worker_side: WorkerSide) -> FollowOthers | None:
     """What keeps this control true to others, where there are any."""
     events, told = state.sharing.events, state.sharing.told
     if events is None or told is None:
@@ -134,7 +134,8 @@ def make_following(state: State, worker_side: WorkerSide, admin_side: AdminSide)
         state.pool,
         state.book,
         state.key_book,
-        admin_side.keep_api_keys,
+        state.adopt_keys,
+        state.limits,
         state.feed,
         worker_side.rotations,
         told,

@@ -14,7 +14,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from codex_lb.kit.clock import Clock
 
@@ -22,6 +22,7 @@ DEADLINE_S = 0.1  # a healthy server in the same network answers in a hundredth 
 CONNECTIONS_MAX = 32  # calls at once; more would wait for the server anyway, which runs one at a time
 FAILURES_MAX = 3  # in a row, before the server is taken for gone: one may be a hiccup
 ASKED_AGAIN_AFTER_S = 0.5  # how often one call is let through to a server that is taken for gone
+REFUSAL_TOLD_EVERY_S = 60.0  # what is refused once is most likely refused to everybody
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ class Breaker:
         self._failures = 0
         self._open_until: float | None = None
         self._listeners: list[Callable[[], None]] = []
+        self._refusal_told_at: float | None = None
 
     def on_open(self, listener: Callable[[], None]) -> None:
         """Tells a listener whenever the server is taken for gone."""
@@ -89,6 +91,13 @@ class Breaker:
         log.warning("redis is away", why=why)
         for listener in self._listeners:
             listener()
+
+    def refused(self, why: str) -> None:
+        """A call was answered with an error: the server is there, and will not or cannot do this."""
+        now = self._clock.monotonic()
+        if self._refusal_told_at is None or now - self._refusal_told_at >= REFUSAL_TOLD_EVERY_S:
+            self._refusal_told_at = now
+            log.error("redis refuses commands", why=why)
 
 
 class RedisLink:
@@ -153,6 +162,8 @@ class Guard:
         if isinstance(error, NoScriptError) or not isinstance(error, RedisError | OSError | TimeoutError):
             return
         why = f"{type(error).__name__}: {error}".removesuffix(": ")
+        if isinstance(error, ResponseError):
+            self._breaker.refused(why)
         if self._counts:
             self._breaker.failed(why)
         raise RedisAwayError(f"Redis did not answer: {why}") from error

@@ -30,7 +30,7 @@ from codex_lb.control.vault.cipher import FernetVault
 from codex_lb.control.vault.key_file import Key
 from codex_lb.kit.clock import Clock, SystemClock
 from tests.support.clock import NOON, FakeClock
-from tests.unit.control.keys import limits_of
+from tests.unit.control.keys import keys_of
 from tests.unit.control.leases import account, pool_of, wanted
 
 GATEWAY = ReplicaId("g")
@@ -243,6 +243,7 @@ def _acquire(
     ids = count(1)
     book = SettingsBook(LiveSettings(account_stream_limit=slots))
     time = clock or FakeClock()
+    keys = keys_of(time, pool=pool, budgets=leases.budgets)
     acquire = AcquireLease(
         pool,
         leases,
@@ -251,7 +252,8 @@ def _acquire(
         term=term,
         book=book,
         continuities=continuities or MemoryContinuities(time),
-        limits=limits_of(time, pool=pool),
+        limits=keys.limits,
+        mend=keys.mend,
         new_lease_id=lambda: f"lease-{next(ids)}",
         open_from=open_from,
     )

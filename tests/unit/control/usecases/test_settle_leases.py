@@ -17,7 +17,7 @@ from codex_lb.control.store.price_file import load_prices
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from tests.support.clock import NOON, FakeClock
-from tests.unit.control.keys import limits_of
+from tests.unit.control.keys import keys_of
 from tests.unit.control.leases import ListLedger, lease, pool_of, report, settled
 
 GATEWAY = ReplicaId("g")
@@ -150,11 +150,11 @@ class Bench:
         self.leases = MemoryLeases(ttl_s=10.0)
         self.ledger = ledger or ListLedger()
         continuities = self.continuities = MemoryContinuities(self.clock)
-        limits = limits_of(self.clock, pool=pool)
+        limits = keys_of(self.clock, pool=pool, budgets=self.leases.budgets).limits
         self.settle = SettleLeases(pool, self.leases, continuities, self.ledger, load_prices(), limits, self.clock)
 
     async def granted(self, lease_id: str) -> Lease:
         """A lease that the gateway holds."""
         held = lease(lease_id)
-        assert await self.leases.take(held, GATEWAY, slots=8)
+        assert await self.leases.take(held, GATEWAY, slots=8) == held
         return held

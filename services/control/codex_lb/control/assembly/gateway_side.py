@@ -15,6 +15,7 @@ from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.rpcs.leases import GatewayRpc
 from codex_lb.control.rpcs.policy import PolicyRpc
 from codex_lb.control.usecases.acquire_lease import AcquireLease
+from codex_lb.control.usecases.mend_keys import MendKeys
 from codex_lb.control.usecases.selector import Selector
 from codex_lb.control.usecases.settle_leases import SettleLeases
 from codex_lb.control.usecases.view_key_usage import ViewKeyUsage
@@ -58,6 +59,7 @@ def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide
         book=state.book,
         continuities=state.continuities,
         limits=state.limits,
+        mend=MendKeys(state.key_book, state.limits, state.adopt_keys),
         new_lease_id=partial(new_id, "lease"),
         open_from=clock.monotonic() + grace_s if grace_s else 0.0,
     )
@@ -66,7 +68,6 @@ def make_gateway_side(state: State, clock: Clock, timing: Timing) -> GatewaySide
         acquire,
         settle,
         state.leases,
-        state.limits,
         state.gateways,
         clock,
         replica_id=new_id("control"),

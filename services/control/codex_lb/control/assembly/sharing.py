@@ -22,6 +22,7 @@ from codex_lb.control.settings import ControlSettings
 from codex_lb.control.usecases.event_ports import Bound, Events, Failed, Hurried, Remembered, Unbound
 from codex_lb.control.usecases.follow_others import TakeIn
 from codex_lb.control.usecases.lease_ports import Leases
+from codex_lb.control.usecases.limit_ports import Budgets
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.ids import new_id
 from codex_lb.kit.redis import RedisLink, open_redis
@@ -32,6 +33,7 @@ class Sharing:
     """The coordination of one control, alone or among several."""
 
     leases: Leases
+    budgets: Budgets
     continuities: MemoryContinuities
     tickets: MemoryTickets
     events: Events | None = None  # where there are others
@@ -43,7 +45,8 @@ async def open_sharing(settings: ControlSettings, clock: Clock, timing: Timing, 
     """Known to this control alone, or to all that share a Redis."""
     if settings.redis_url is None:
         tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=timing.ticket_ttl_s)
-        yield Sharing(MemoryLeases(ttl_s=timing.lease_ttl_s), MemoryContinuities(clock), tickets)
+        leases = MemoryLeases(ttl_s=timing.lease_ttl_s)
+        yield Sharing(leases, leases.budgets, MemoryContinuities(clock), tickets)
         return
     async with (
         open_redis(settings.redis_url.get_secret_value(), clock, deadline_s=timing.redis_deadline_s) as link,
@@ -71,7 +74,9 @@ async def share(
     ):
         tasks.start_soon(events.run)
         try:
-            yield Sharing(leases, continuities, tickets, events, partial(take_in, continuities, tickets, clock))
+            yield Sharing(
+                leases, leases.budgets, continuities, tickets, events, partial(take_in, continuities, tickets, clock)
+            )
         finally:
             tasks.cancel_scope.cancel()
 

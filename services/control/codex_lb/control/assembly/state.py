@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from codex_lb.control.assembly.sharing import Sharing, open_sharing
 from codex_lb.control.assembly.timing import Timing
-from codex_lb.control.coordination.budgets import MemoryBudgets
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.tickets import MemoryTickets
 from codex_lb.control.domain.pricing import Prices
@@ -18,7 +17,9 @@ from codex_lb.control.settings import ControlSettings
 from codex_lb.control.store.batch_writer import open_ledger
 from codex_lb.control.store.database import Database, DatabaseOptions, open_database
 from codex_lb.control.store.price_file import load_prices
+from codex_lb.control.usecases.adopt_keys import AdoptKeys
 from codex_lb.control.usecases.alert_deliveries import AlertDeliveries
+from codex_lb.control.usecases.count_limits import CountLimits
 from codex_lb.control.usecases.gateways import Gateways
 from codex_lb.control.usecases.key_book import KeyBook
 from codex_lb.control.usecases.key_limits import KeyLimits
@@ -49,6 +50,7 @@ class State:
     feed: PolicyFeed
     key_book: KeyBook
     limits: KeyLimits
+    adopt_keys: AdoptKeys
     sharing: Sharing
     probes: Probes
     gateways: Gateways
@@ -86,9 +88,10 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
         await feed.load_catalog(store)
         key_book = KeyBook(feed)
         await key_book.load(store)
-        limits = KeyLimits(key_book, MemoryBudgets(), store, prices, clock)
-        await limits.load()
         sharing = await stack.enter_async_context(open_sharing(settings, clock, timing, term))
+        limits = KeyLimits(key_book, sharing.budgets, CountLimits(sharing.budgets, store, clock), prices, clock)
+        await limits.load()
+        adopt_keys = AdoptKeys(key_book, limits, store)
         await recall_anchors(store, sharing.continuities, clock)
         probes = Probes(clock)
         deliveries = AlertDeliveries(store, vault, clock)
@@ -104,6 +107,7 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
                 feed=feed,
                 key_book=key_book,
                 limits=limits,
+                adopt_keys=adopt_keys,
                 sharing=sharing,
                 probes=probes,
                 gateways=gateways,

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from codex_lb.control.coordination.lease_counts import Held, LeaseCounts
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
-from codex_lb.control.domain.lease import Lease
+from codex_lb.control.domain.lease import Lease, ReservedAmount
 from codex_lb.kit.redis import Argument
 
 FENCE_DIGITS = 20  # of the largest; so fences are ordered as texts as they are as numbers
@@ -35,7 +35,10 @@ class Record(msgspec.Struct, array_like=True):
     account_id: str
     api_key_id: str
     epoch: str
-    granted_at: int  # in microseconds; the lease itself follows, packed once more
+    granted_at: int  # in microseconds
+    body: msgspec.Raw = msgspec.Raw()  # the lease itself, packed once more
+    reservation: msgspec.Raw = msgspec.Raw()
+    loose: str | bool = False  # why it holds no slot any more
 
 
 _news = msgspec.msgpack.Decoder(News)
@@ -45,10 +48,35 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def packed(lease: Lease) -> tuple[Argument, ...]:
-    """What scripts take of a lease. Accounts that were passed over are not named one by one: they would be most of it."""
-    body = _encoder.encode(replace(lease, decision=replace(lease.decision, passed_over=())))
-    granted_at = (lease.granted_at - EPOCH) // MICROSECOND
-    return lease.lease_id, lease.account_id, lease.api_key_id, fence(lease.epoch), granted_at, body
+    """What scripts take of a lease. What it has reserved stands beside it, for scripts count by that."""
+    granted_at = microseconds(lease.granted_at)
+    return lease.lease_id, lease.account_id, lease.api_key_id, fence(lease.epoch), granted_at, body_of(lease)
+
+
+def body_of(lease: Lease) -> bytes:
+    """What no script looks into. Accounts that were passed over are not named one by one: they would be most of it."""
+    return _encoder.encode(replace(lease, decision=replace(lease.decision, passed_over=()), reservation=()))
+
+
+def told_again(lease: Lease) -> tuple[str, bytes, bytes]:
+    """Account, record and reservation of a lease that may have been forgotten."""
+    reservation = [part for one in lease.reservation for part in reserved(one)]
+    return lease.account_id, body_of(lease), _encoder.encode(reservation)
+
+
+def reserved(one: ReservedAmount) -> tuple[str, int, int]:
+    """What a lease has reserved of one limit, as scripts take it."""
+    return one.limit_id, one.amount, microseconds(one.window_started_at)
+
+
+def microseconds(instant: datetime) -> int:
+    """An instant as scripts count it."""
+    return (instant - EPOCH) // MICROSECOND
+
+
+def instant_of(microseconds: int) -> datetime:
+    """The instant that a script tells."""
+    return EPOCH + microseconds * MICROSECOND
 
 
 def fence(epoch: int) -> str:
@@ -56,9 +84,20 @@ def fence(epoch: int) -> str:
     return f"{epoch:0{FENCE_DIGITS}}"
 
 
-def lease_of(body: object) -> Lease:
-    """The lease of a record's body."""
-    return _lease.decode(cast("bytes", body))
+def lease_of(told: object) -> Lease:
+    """The lease of a record, as scripts tell it."""
+    granted_at, body, reservation = cast("tuple[int, bytes, list[bytes | int]]", told)
+    lease = _lease.decode(body)
+    return replace(lease, granted_at=instant_of(granted_at), reservation=reservation_of(reservation))
+
+
+def reservation_of(told: list[bytes | int]) -> tuple[ReservedAmount, ...]:
+    """What a lease has reserved, as scripts tell it: limit, amount and window in turn."""
+    reserved = zip(told[::3], told[1::3], told[2::3], strict=True)
+    return tuple(
+        ReservedAmount(cast("bytes", limit).decode(), cast("int", amount), instant_of(cast("int", since)))
+        for limit, amount, since in reserved
+    )
 
 
 def news_of(message: bytes) -> News:
@@ -103,7 +142,8 @@ class Table:
 def table_of(told: Sequence[object]) -> Table:
     """What the script that joins returned."""
     generation, leases, creating, last = cast("tuple[bytes, list[bytes], list[bytes], list[bytes]]", told)
-    held = [held_of(one.decode(), _record.decode(record)) for one, record in pairs(leases)]
+    records = [(one.decode(), _record.decode(record)) for one, record in pairs(leases)]
+    held = (held_of(lease_id, record) for lease_id, record in records if not record.loose)
     return Table(
         generation.decode(),
         sorted(held, key=lambda one: one.epoch),
@@ -125,5 +165,5 @@ def held_of(lease_id: str, record: Record) -> Held:
         AccountId(record.account_id),
         record.api_key_id,
         int(record.epoch),
-        EPOCH + record.granted_at * MICROSECOND,
+        instant_of(record.granted_at),
     )

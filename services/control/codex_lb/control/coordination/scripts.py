@@ -14,7 +14,7 @@ from typing import cast
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.redis import Argument, RedisAwayError, RedisLink, Script
 
-VERSION = 2  # of the keys and of what stands in them; controls of two versions do not see one another's
+VERSION = 3  # of the keys and of what stands in them; controls of two versions do not see one another's
 
 
 def prefix_of(pool: str) -> str:

@@ -31,7 +31,11 @@ class Spent(Struct, frozen=True):
 
     def in_limit(self, limit: Limit, *, since: datetime) -> int:
         """What it counts for in a limit of its key that counts from then on."""
-        if self.granted_at < since or not limit.applies_to(self.model):
+        return self.of_limit(limit) if self.granted_at >= since else 0
+
+    def of_limit(self, limit: Limit) -> int:
+        """The same, whenever the lease was granted."""
+        if not limit.applies_to(self.model):
             return 0
         return self.guessed.get(limit.limit_id, 0) if self.amounts is None else self.amounts.of(limit.unit)
 

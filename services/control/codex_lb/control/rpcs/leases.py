@@ -26,7 +26,6 @@ from codex_lb.control.rpcs.instants import EPOCH, instant, wire_seconds
 from codex_lb.control.usecases.acquire_lease import AcquireLease
 from codex_lb.control.usecases.asked_turn import Granted, Turn
 from codex_lb.control.usecases.gateways import Gateways
-from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.lease_ports import Leases
 from codex_lb.control.usecases.refusals import Refused
 from codex_lb.control.usecases.settle_leases import SettleLeases
@@ -52,7 +51,6 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
         acquire: AcquireLease,
         settle: SettleLeases,
         leases: Leases,
-        limits: KeyLimits,
         gateways: Gateways,
         clock: Clock,
         *,
@@ -64,7 +62,6 @@ class GatewayRpc(leases_pb2_grpc.GatewayServiceServicer):
         self.acquire = acquire
         self.settle = settle
         self.leases = leases
-        self.limits = limits
         self.gateways = gateways
         self.clock = clock
         self.lease_ttl_s = lease_ttl_s
@@ -170,8 +167,7 @@ class Session:
             await self._heard(message.heartbeat)
         if message.HasField("hello"):
             held = [lease_wire.lease(one) for one in message.held]
-            undelivered = await rpc.leases.reconcile(self.replica_id, held)
-            await rpc.limits.announced(held, undelivered)
+            await rpc.leases.reconcile(self.replica_id, held)
             for failure in message.failures:
                 await rpc.settle.failed_before(lease_wire.recent_failure(failure))
         if message.settlements or message.turns:

@@ -98,4 +98,5 @@ def _engines(url: URL, options: DatabaseOptions) -> tuple[AsyncEngine, AsyncEngi
         max_overflow=options.max_overflow,
         pool_timeout=options.pool_timeout_s,
     )
-    return engine.execution_options(postgresql_readonly=True), engine
+    # A reading unit sees one moment, as on SQLite: what is counted in several statements must not move meanwhile.
+    return engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ"), engine

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from itertools import count
+from typing import assert_never
 
+import anyio
 from msgspec.structs import replace
 
 from codex_lb.control.domain.candidate import KEY_BUSY, NO_SLOT
@@ -19,14 +21,17 @@ from codex_lb.control.domain.selection import Choice, Question
 from codex_lb.control.errors import CoordinationUnavailableError, CredentialUnreadableError
 from codex_lb.control.usecases.asked_turn import Granted, Ties, Turn
 from codex_lb.control.usecases.key_limits import KeyLimits, KeyRefusal
-from codex_lb.control.usecases.lease_ports import Continuities, Leases
+from codex_lb.control.usecases.lease_ports import Continuities, Leases, NoSlot, Outdated, Shortfall, Uncounted
 from codex_lb.control.usecases.live_settings import SettingsBook
+from codex_lb.control.usecases.mend_keys import MendKeys
 from codex_lb.control.usecases.pool import Pool
 from codex_lb.control.usecases.refusals import RefusalReason, Refused, refusal, refusal_of_key
 from codex_lb.control.usecases.selector import Selector
 from codex_lb.control.usecases.waiting_line import WAITING_MAX, Kind, WaitingLine
 from codex_lb.kit.clock import Clock
 
+IN_THE_DARK = "Nobody can tell at the moment which accounts are free: Redis is away. Try again in a few seconds."
+UNCOUNTED = "Nobody can tell at the moment what the API key may still use. Try again in a few seconds."
 TAKES_MAX = 8  # slots that other controls may snatch away before a turn lines up
 
 
@@ -44,6 +49,7 @@ class AcquireLease:
         book: SettingsBook,
         continuities: Continuities,
         limits: KeyLimits,
+        mend: MendKeys,
         new_lease_id: Callable[[], str],
         open_from: float = 0.0,
         waiting_max: int = WAITING_MAX,
@@ -56,6 +62,7 @@ class AcquireLease:
         self._book = book
         self._continuities = continuities
         self._limits = limits
+        self._mend = mend
         self._new_lease_id = new_lease_id
         self._counter = count(1)
         # Until this monotonic instant gateways may still announce what an earlier control granted; granting before
@@ -65,6 +72,7 @@ class AcquireLease:
         pool.on_change(self._line.account_changed)
         leases.on_change(self._line.account_changed)
         book.on_change(self._line.everything_changed)
+        mend.on_done(self._line.everything_changed)
 
     @property
     def waiting(self) -> int:
@@ -83,8 +91,7 @@ class AcquireLease:
         while early_s > 0:
             await asyncio.sleep(early_s)  # whose timer may fire a little before its time
             early_s = self._open_from - self._clock.monotonic()
-        kept_s, answer_to_come = self._clock.monotonic() - asked_at, asyncio.get_running_loop().create_future()
-        turn = Turn(wanted, owner, asked_at, answer_to_come, await self._ties(wanted), kept_s=kept_s)
+        turn = Turn(wanted, owner, asked_at, asyncio.get_running_loop().create_future(), await self._ties(wanted))
         if not self._line:
             answer = await self.attempt(turn)
             if answer is not None:
@@ -101,7 +108,9 @@ class AcquireLease:
 
     async def run(self) -> None:
         """Serves those who wait, for as long as control lives."""
-        await self._line.run()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._mend.run)
+            await self._line.run()
 
     async def attempt(self, turn: Turn) -> Granted | Refused | None:
         """A lease or a refusal now; None when waiting may help."""
@@ -135,11 +144,9 @@ class AcquireLease:
         if choice.account_id is None:
             return self._refusal(turn, choice, tie)
         decision = self._told(turn, choice.decision)
-        if turn.is_in_the_dark:
-            message = (
-                "Nobody can tell at the moment which accounts are free: Redis is away. Try again in a few seconds."
-            )
-            return Refused(RefusalReason.COORDINATION_UNAVAILABLE, message, None, None, decision)
+        if turn.is_in_the_dark or self._mend.is_mending(turn.key):
+            unknown = IN_THE_DARK if turn.is_in_the_dark else UNCOUNTED
+            return Refused(RefusalReason.COORDINATION_UNAVAILABLE, unknown, None, None, decision)
         if self.is_busy(turn.key):
             return refusal_of_key(self._limits.busy(turn.key), for_a_busy_key(decision))
         # Others were before it.
@@ -150,7 +157,6 @@ class AcquireLease:
         """Nobody wants it any more."""
         if isinstance(answer, Granted):
             await self._leases.end(answer.lease.lease_id, epoch=answer.lease.epoch)
-            await self._limits.release(answer.lease.lease_id)
 
     def kind_of(self, turn: Turn) -> Kind:
         """What a turn waits for: the one account that will do, or that is worth the wait; else any that it need not avoid."""
@@ -161,9 +167,9 @@ class AcquireLease:
         return Kind(turn.wanted.model, owner, frozenset(avoided), self._limits.scope(turn.key))
 
     def is_busy(self, key: str) -> bool:
-        """Whether an API key runs as many turns as it may, at all gateways together."""
+        """Whether an API key runs as many turns as it may, at all gateways together, or nobody knows what it may."""
         slots = self._limits.slots(key)
-        return slots > 0 and self._leases.held_by_key(key) >= slots
+        return (slots > 0 and self._leases.held_by_key(key) >= slots) or self._mend.is_mending(key)
 
     def next_change_in(self) -> float | None:
         """Seconds until time alone changes what some account can do; None when it never does."""
@@ -215,8 +221,8 @@ class AcquireLease:
         """
         if tie.is_bound or not self._may_hold_out(turn):
             return False
-        if tie.is_hurt:
-            return choice.account_id is None and choice.is_busy
+        if choice.account_id is None and choice.is_busy and tie.is_hurt:
+            return True
         if not tie.is_worth_waiting or tie.preferred in {None, choice.account_id}:
             return False
         return any(p.account_id == tie.preferred and p.reason == NO_SLOT for p in choice.decision.passed_over)
@@ -249,12 +255,11 @@ class AcquireLease:
         except CredentialUnreadableError:
             turn.unreadable[account_id] = "credential_unreadable"
             return None
-        lease_id = LeaseId(self._new_lease_id())
-        reservation = await self._limits.reserve(lease_id, wanted)
-        if isinstance(reservation, KeyRefusal):
-            return refusal_of_key(reservation, self._told(turn, decision))
+        terms = self._limits.terms(wanted)
+        if isinstance(terms, KeyRefusal):
+            return refusal_of_key(terms, self._told(turn, decision))
         lease = Lease(
-            lease_id=lease_id,
+            lease_id=LeaseId(self._new_lease_id()),
             epoch=epoch_of(self._term, next(self._counter)),
             account_id=account_id,
             generation=account.generation,
@@ -263,34 +268,41 @@ class AcquireLease:
             work=wanted.work,
             api_key_id=wanted.api_key_id,
             model=wanted.model,
-            reservation=reservation,
+            reservation=(),
             granted_at=self._clock.now(),
             decision=self._told(turn, decision) if turn.position else decision,
         )
-        is_taken = False
-        try:
-            is_taken = await self._leases.take(
-                lease,
-                turn.owner,
-                slots=settings.account_stream_limit,
-                create_slots=settings.account_create_limit,
-                key_slots=self._limits.slots(turn.key),
-            )
-        finally:
-            if not is_taken:
-                await self._limits.release(lease_id)
-        if not is_taken:
-            return None
-        continuity = wanted.continuity
+        taken = await self._leases.take(
+            lease,
+            turn.owner,
+            slots=settings.account_stream_limit,
+            create_slots=settings.account_create_limit,
+            terms=terms,
+        )
+        match taken:
+            case Lease():
+                return await self._granted(turn, taken, access_token, account.chatgpt_account_id)
+            case NoSlot():
+                return None
+            case Shortfall():
+                return refusal_of_key(self._limits.short(turn.key, taken), self._told(turn, decision))
+            case Uncounted() | Outdated():
+                self._mend.want(turn.key, is_outdated=isinstance(taken, Outdated))
+                return None
+            case _:
+                assert_never(taken)
+
+    async def _granted(self, turn: Turn, lease: Lease, access_token: str, chatgpt_account_id: str) -> Granted:
+        account_id, settings, continuity = lease.account_id, self._book.now, turn.wanted.continuity
         if continuity.affinity_keys:
             await self._continuities.bind(continuity.affinity_keys, account_id)
         return Granted(
             lease,
             access_token,
-            account.chatgpt_account_id,
+            chatgpt_account_id,
             self._leases.in_use(account_id),
             settings.account_stream_limit,
-            foreign(wanted, turn.ties.owners, account_id),
+            foreign(turn.wanted, turn.ties.owners, account_id),
             self._leases.creating(account_id),
             settings.account_create_limit,
         )

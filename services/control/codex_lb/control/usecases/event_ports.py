@@ -15,12 +15,13 @@ from codex_lb.control.domain.refresh import Task
 
 
 class Subject(StrEnum):
-    """What is stored and was changed; whoever hears of it reads it anew."""
+    """What was changed and is kept elsewhere; whoever hears of it reads it anew."""
 
     EVERYTHING = "everything"  # somebody could not be told what it was
     SETTINGS = "settings"
     ACCOUNT = "account"
     API_KEYS = "api_keys"
+    KEY_USE = "key_use"  # a limit of an API key is used up, or no longer is
     CATALOG = "catalog"
     EXCHANGES = "exchanges"
 

@@ -13,8 +13,9 @@ from typing import TypeAlias, assert_never
 import anyio
 
 from codex_lb.control.domain.evidence import Evidence
-from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.ids import AccountId, ApiKeyId
 from codex_lb.control.errors import StoreUnavailableError
+from codex_lb.control.usecases.adopt_keys import AdoptKeys
 from codex_lb.control.usecases.event_ports import (
     Bound,
     Changed,
@@ -27,8 +28,8 @@ from codex_lb.control.usecases.event_ports import (
     Subject,
     Unbound,
 )
-from codex_lb.control.usecases.keep_api_keys import KeepApiKeys
 from codex_lb.control.usecases.key_book import KeyBook
+from codex_lb.control.usecases.key_limits import KeyLimits
 from codex_lb.control.usecases.live_settings import SettingsBook
 from codex_lb.control.usecases.policy_feed import PolicyFeed
 from codex_lb.control.usecases.pool import Pool
@@ -53,7 +54,8 @@ class FollowOthers:
         pool: Pool,
         book: SettingsBook,
         key_book: KeyBook,
-        keys: KeepApiKeys,
+        keys: AdoptKeys,
+        limits: KeyLimits,
         feed: PolicyFeed,
         rotations: Rotations,
         told: TakeIn,
@@ -63,6 +65,7 @@ class FollowOthers:
         self._pool = pool
         self._book = book
         self._keys = keys
+        self._limits = limits
         self._feed = feed
         self._rotations = rotations
         self._told = told
@@ -70,6 +73,7 @@ class FollowOthers:
         pool.on_own_change(self._tell_of_account)
         book.on_own_change(partial(self._tell, Subject.SETTINGS))
         key_book.on_own_change(partial(self._tell, Subject.API_KEYS))
+        limits.on_reached(partial(self._tell, Subject.KEY_USE))
         feed.on_catalog(partial(self._tell, Subject.CATALOG))
         rotations.on_own_change(partial(self._tell, Subject.EXCHANGES))
 
@@ -90,7 +94,9 @@ class FollowOthers:
             case Changed(Subject.SETTINGS):
                 await self._stored(partial(self._book.read_anew, self._store))
             case Changed(Subject.API_KEYS):
-                await self._stored(self._keys.read_anew)
+                await self._stored(self._keys.all)
+            case Changed(Subject.KEY_USE, api_key_id):
+                await self._limits.look(ApiKeyId(api_key_id))
             case Changed(Subject.CATALOG):
                 await self._stored(partial(self._feed.load_catalog, self._store))
             case Changed(Subject.EXCHANGES):
@@ -106,15 +112,16 @@ class FollowOthers:
         """Everything that is stored: something may have been missed."""
         for read in (
             partial(self._book.read_anew, self._store),
-            self._keys.read_anew,
+            self._keys.all,
+            self._limits.load,
             self._read_accounts,
             partial(self._feed.load_catalog, self._store),
             self._rotations.load,
         ):
             await self._stored(read)
 
-    def _tell(self, subject: Subject) -> None:
-        self._events.publish(Changed(subject))
+    def _tell(self, subject: Subject, subject_id: str = "") -> None:
+        self._events.publish(Changed(subject, subject_id))
 
     def _tell_of_account(self, account_id: AccountId, evidence: Evidence | None) -> None:
         changed = Changed(Subject.ACCOUNT, account_id)

@@ -55,6 +55,7 @@ class KeepApiKeys:
             async with self._store.begin(writing=True) as unit:
                 await unit.api_keys.add(key)
             self._book.put(key)
+            await self._limits.changed(None, key)
             self._book.tell_others()
         return key, secret
 
@@ -71,9 +72,8 @@ class KeepApiKeys:
                 is_saved = await unit.api_keys.save(key)
             if not is_saved:
                 raise StoreConflictError("The key was changed by another control meanwhile. Look at it again.")
-            await self._limits.take_over(known, key)
             self._book.put(key)
-            await self._limits.changed(key)
+            await self._limits.changed(known, key)
             self._book.tell_others()
         return key
 
@@ -103,22 +103,6 @@ class KeepApiKeys:
             self._book.remove(api_key_id)
             await self._limits.gone(key)
             self._book.tell_others()
-
-    async def read_anew(self) -> None:
-        """Another control has made, changed or deleted keys."""
-        async with self._book.changing:
-            async with self._store.begin(writing=False) as unit:
-                stored = {key.api_key_id: key for key in await unit.api_keys.all()}
-            for known in self._book.all():
-                if known.api_key_id not in stored:
-                    self._book.remove(known.api_key_id)
-                    await self._limits.gone(known)
-            for key in stored.values():
-                before = self._book.get(key.api_key_id)
-                if before != key:
-                    await self._limits.take_over(before, key)
-                    self._book.put(key)
-                    await self._limits.changed(key)
 
     def _checked(self, known: ApiKey, wanted: ApiKey) -> ApiKey:
         limits = with_limits(known, wanted.limits, new_limit_id=lambda: self._new_id("limit"))

@@ -61,18 +61,21 @@ class KeyBook:
         if key.account_scope is not None:
             self._scopes[key.api_key_id] = frozenset(key.account_scope)
         # Of a limit that was changed or reset nobody can say yet.
-        self._reached[key.api_key_id] = tuple(r for r in self._reached_by(key.api_key_id) if r.limit in key.limits)
+        self._reached[key.api_key_id] = tuple(r for r in self.reached(key.api_key_id) if r.limit in key.limits)
         self._feed.put_key(GatewayKey(key, self._reached[key.api_key_id]))
 
     def scope(self, api_key_id: ApiKeyId) -> frozenset[AccountId] | None:
         """The accounts a key may use; None for all."""
         return self._scopes.get(api_key_id)
 
-    def tell_reached(self, api_key_id: ApiKeyId, reached: tuple[ReachedLimit, ...]) -> None:
-        """Which limits of a key are used up; told to gateways if that is news."""
-        if reached != self._reached_by(api_key_id):
-            self._reached[api_key_id] = reached
-            self._feed.put_key(GatewayKey(self._keys[api_key_id], reached))
+    def tell_reached(self, api_key_id: ApiKeyId, reached: tuple[ReachedLimit, ...]) -> bool:
+        """Which limits of a key are used up; told to gateways if that is news, and whether it is."""
+        key = self._keys.get(api_key_id)
+        if key is None or reached == self.reached(api_key_id):
+            return False
+        self._reached[api_key_id] = reached
+        self._feed.put_key(GatewayKey(key, reached))
+        return True
 
     def remove(self, api_key_id: ApiKeyId) -> None:
         """A key is gone, for gateways at once."""
@@ -80,5 +83,6 @@ class KeyBook:
             known.pop(api_key_id, None)
         self._feed.remove_key(api_key_id)
 
-    def _reached_by(self, api_key_id: ApiKeyId) -> tuple[ReachedLimit, ...]:
+    def reached(self, api_key_id: ApiKeyId) -> tuple[ReachedLimit, ...]:
+        """Which limits of a key gateways take for used up."""
         return self._reached.get(api_key_id, ())

@@ -1,33 +1,32 @@
-"""Holds API keys to their limits: reserves before a turn, counts after it, and starts from what the ledger holds.
+"""Holds API keys to their limits: says what a turn must reserve, counts what it used, and tells which limits are used up.
 
-What a key has used is never added up by several hands: it is set from the ledger's rows when control starts or a limit
-is made, and from then on each lease changes it once, by its id.
+What a key has used is never added up by several hands: it is set from the ledger's rows where nobody has counted yet, and
+from then on each lease changes it once, by its id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from codex_lb.control.domain.api_key import ApiKey
-from codex_lb.control.domain.ids import AccountId, ApiKeyId, LeaseId
-from codex_lb.control.domain.lease import Lease, ReservedAmount, Settlement, Wanted
+from codex_lb.control.domain.ids import AccountId, ApiKeyId
+from codex_lb.control.domain.lease import Outcome, Settlement, Wanted
 from codex_lb.control.domain.limit import Limit
 from codex_lb.control.domain.policy import ReachedLimit
 from codex_lb.control.domain.pricing import Prices
-from codex_lb.control.domain.spending import COUNTED, Spent, estimated, spent
+from codex_lb.control.domain.spending import COUNTED, estimated, spent
+from codex_lb.control.errors import CoordinationUnavailableError
+from codex_lb.control.usecases.count_limits import CountLimits
 from codex_lb.control.usecases.key_book import KeyBook
-from codex_lb.control.usecases.limit_ports import Budgets, BudgetUse, Charge, Reserving, Shortfall
-from codex_lb.control.usecases.ports import Store, UnitOfWork
+from codex_lb.control.usecases.lease_ports import FREE, Ending, Shortfall, Terms
+from codex_lb.control.usecases.limit_ports import Budgets, BudgetUse, KeyUse, Reserving
 from codex_lb.kit.clock import Clock
 
 RETRY_AFTER = timedelta(seconds=5)  # turns take seconds to minutes; asking more often would only make noise
-# How long a settlement may take from its lease's end to its second coming, which must not count twice: a gateway sends
-# what is not acknowledged again within seconds, and after a break as soon as control is back.
-COMES_AGAIN = timedelta(minutes=20)
-COUNTS_MAX = 10  # a key whose turns end faster than they can be summed up is counted as well as can be
+KEYS_AT_ONCE = 100  # that are asked about in one call
 
 
 class KeyProblem(StrEnum):
@@ -50,20 +49,18 @@ class KeyRefusal:
 class KeyLimits:
     """The verbs. One object for the life of control."""
 
-    def __init__(self, book: KeyBook, budgets: Budgets, store: Store, prices: Prices, clock: Clock) -> None:
+    def __init__(self, book: KeyBook, budgets: Budgets, count: CountLimits, prices: Prices, clock: Clock) -> None:
         self._book = book
         self._budgets = budgets
-        self._store = store
+        self._count = count
         self._prices = prices
         self._clock = clock
+        self._seen: dict[ApiKeyId, KeyUse] = {}  # the newest that was heard of
+        self._tellers: list[Callable[[ApiKeyId], None]] = []
 
-    async def load(self) -> None:
-        """Counts what every key has used, before anything is granted."""
-        for key in self._book.all():
-            if key.limits:
-                await self._count(key, key.limits)
-                await self._remember(key)
-                await self._tell(key)
+    def on_reached(self, teller: Callable[[ApiKeyId], None]) -> None:
+        """Whoever tells other controls that a limit of a key is used up, or no longer is."""
+        self._tellers.append(teller)
 
     def scope(self, api_key_id: str) -> frozenset[AccountId] | None:
         """The accounts that a key may use; None for all."""
@@ -74,146 +71,173 @@ class KeyLimits:
         key = self._book.get(ApiKeyId(api_key_id))
         return 0 if key is None else key.streams_max
 
+    def terms(self, wanted: Wanted) -> Terms | KeyRefusal:
+        """What the turn must reserve of every limit that applies, and what else its key allows."""
+        if not wanted.api_key_id:
+            return FREE
+        key = self._book.get(ApiKeyId(wanted.api_key_id))
+        if key is None or not key.is_enabled:
+            return KeyRefusal(KeyProblem.INVALID, "Invalid API key")
+        if key.expires_at is not None and key.expires_at <= self._clock.now():
+            return KeyRefusal(KeyProblem.INVALID, "API key has expired")
+        return Terms(key.revision, key.streams_max, self._reserving(key, wanted))
+
     def busy(self, api_key_id: str) -> KeyRefusal:
-        """It runs as many."""
+        """It runs as many turns as it may."""
         turns = self.slots(api_key_id)
         message = f"API key may run {turns} turns at once, and as many are running. Try again in a few seconds."
         return KeyRefusal(KeyProblem.LIMIT_REACHED, message, retry_at=self._clock.now() + RETRY_AFTER)
 
-    async def reserve(self, lease_id: LeaseId, wanted: Wanted) -> tuple[ReservedAmount, ...] | KeyRefusal:
-        """Reserves what the turn may use of every limit that applies, or of none."""
-        if not wanted.api_key_id:
-            return ()
-        key, now = self._book.get(ApiKeyId(wanted.api_key_id)), self._clock.now()
-        if key is None or not key.is_enabled:
-            return KeyRefusal(KeyProblem.INVALID, "Invalid API key")
-        if key.expires_at is not None and key.expires_at <= now:
-            return KeyRefusal(KeyProblem.INVALID, "API key has expired")
-        reserving = self._reserving(key, wanted, now)
-        if not reserving:
-            return ()
-        shortfall = await self._budgets.reserve(lease_id, reserving)
-        if shortfall is not None:
-            return refusal(key, shortfall, now)
-        return tuple(ReservedAmount(one.limit_id, one.amount, one.since) for one in reserving)
+    def short(self, api_key_id: str, shortfall: Shortfall) -> KeyRefusal:
+        """A limit has no room; gateways learn of it when it is used up."""
+        key, now = self._book.get(ApiKeyId(api_key_id)), self._clock.now()
+        limit = next((x for x in key.limits if x.limit_id == shortfall.limit_id), None) if key is not None else None
+        if key is None or limit is None:  # changed in this moment
+            message = "API key limits were changed just now. Try again."
+            return KeyRefusal(KeyProblem.LIMIT_REACHED, message, retry_at=now + RETRY_AFTER)
+        refused = refusal(limit, shortfall.use, now)
+        if refused.resets_at is not None:
+            used_up = {limit, *(reached.limit for reached in self._book.reached(key.api_key_id))}
+            self._tell_reached(key, [x in used_up for x in key.limits], is_own=True)
+        return refused
 
-    async def release(self, lease_id: LeaseId) -> None:
-        """The lease was never used."""
-        await self._budgets.release(lease_id)
+    def ending(self, settlement: Settlement) -> Ending:
+        """What a lease that has ended counts for."""
+        lease, is_final = settlement.lease, settlement.outcome is not Outcome.ABANDONED
+        key = self._book.get(ApiKeyId(lease.api_key_id)) if lease.api_key_id else None
+        if key is None or lease.work not in COUNTED:
+            return Ending(lease, is_final)
+        return Ending(lease, is_final, spent(settlement, self._prices), key.limits, key.revision)
 
-    async def announced(self, held: Iterable[Lease], undelivered: Iterable[Lease]) -> None:
-        """A gateway said what it holds, and what it never got."""
-        for lease in undelivered:
-            await self._budgets.release(lease.lease_id)
-        for lease in held:
-            if lease.reservation:
-                await self._budgets.restore(lease.lease_id, lease.reservation)
+    async def load(self) -> None:
+        """Tells gateways which limits are used up. While nobody can be asked, turns are held to them all the same."""
+        for key, use in await self._use([key for key in self._book.all() if key.limits]):
+            self._tell(key, use, is_own=False)
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Counts what leases used that have ended, each once."""
-        touched: dict[ApiKeyId, ApiKey] = {}
-        now = self._clock.now()
-        for settlement in settlements:
-            lease = settlement.lease
-            if not lease.api_key_id:
-                continue
-            what = spent(settlement, self._prices)
-            key = self._book.get(what.api_key_id)
-            charges = charges_of(key.limits, what, now) if key is not None else []
-            if await self._budgets.settle(lease.lease_id, what, charges) and key is not None and key.limits:
-                touched[key.api_key_id] = key
-        for key in touched.values():
-            await self._tell(key)
+    def told(self, uses: Iterable[KeyUse]) -> None:
+        """How keys stand that turns of have just ended."""
+        for use in uses:
+            key = self._book.get(use.api_key_id)
+            if key is not None and key.limits and self._is_newest(use):
+                self._tell(key, use, is_own=True)
 
-    async def stored(self, lease_ids: Iterable[LeaseId]) -> None:
-        """The ledger has these leases."""
-        await self._budgets.stored(lease_ids)
+    async def look(self, api_key_id: ApiKeyId) -> None:
+        """Another control told its gateways of a limit of this key."""
+        key = self._book.get(api_key_id)
+        if key is not None:
+            for _, use in await self._use([key]):
+                self._tell(key, use, is_own=False)
 
-    async def take_over(self, before: ApiKey | None, key: ApiKey) -> None:
-        """A key is about to have other limits: those that are new count what their window has seen, those gone nothing."""
-        known = {limit.limit_id for limit in before.limits} if before is not None else set()
-        new = [limit for limit in key.limits if limit.limit_id not in known]
-        if new and before is not None:
-            await self._count(key, new)
-        await self._budgets.forget(list(known - {limit.limit_id for limit in key.limits}))
-
-    async def changed(self, key: ApiKey) -> None:
-        """A key has other limits now, or counts them anew."""
-        await self._tell(key)
+    async def changed(self, before: ApiKey | None, key: ApiKey) -> None:
+        """A key is stored and has other limits now: those that are new count what their window has seen."""
+        gone = {x.limit_id for x in before.limits} - {x.limit_id for x in key.limits} if before is not None else set()
+        try:
+            await self._budgets.changed(key.api_key_id, key.revision, key.limits)
+            if gone:
+                await self._budgets.forget(key.api_key_id, sorted(gone))
+            for _, use in await self._use([key] if key.limits else []):
+                self._tell(key, use, is_own=True)
+        except CoordinationUnavailableError:
+            return  # whoever counts next asks the ledger
 
     async def gone(self, key: ApiKey) -> None:
         """A key was deleted."""
-        await self._budgets.forget([limit.limit_id for limit in key.limits])
+        self._seen.pop(key.api_key_id, None)
+        try:
+            await self._budgets.forget(key.api_key_id, [limit.limit_id for limit in key.limits])
+        except CoordinationUnavailableError:
+            return  # nobody asks for them any more
+
+    async def count(self, key: ApiKey) -> None:
+        """Counts anew what the key has used. Raises CoordinationUnavailableError."""
+        await self._count(key)
+        for _, use in await self._use([key]):
+            self._tell(key, use, is_own=True)
 
     async def use_of(self, key: ApiKey) -> Mapping[str, BudgetUse]:
-        """How the limits of a key stand, by limit_id."""
-        now = self._clock.now()
-        return {x.limit_id: await self._budgets.use_of(x.limit_id, since=x.counts_since(now)) for x in key.limits}
+        """How the limits of a key stand, by limit_id; by what the ledger says where nobody else can tell.
 
-    def _reserving(self, key: ApiKey, wanted: Wanted, now: datetime) -> list[Reserving]:
+        Raises StoreUnavailableError.
+        """
+        if not key.limits:
+            return {}
+        told = [use for _, use in await self._use([key])]
+        for use in (*told, self._seen.get(key.api_key_id)):
+            if use is not None and all(use.limits.get(limit.limit_id) for limit in key.limits):
+                return known_use(use)
+        return {limit_id: BudgetUse(used) for limit_id, used in (await self._count.by_ledger(key)).items()}
+
+    async def use_of_all(self, keys: Sequence[ApiKey]) -> Mapping[ApiKeyId, Mapping[str, BudgetUse]]:
+        """The same for many keys, as far as anybody can tell without asking the ledger for each."""
+        told = {key.api_key_id: use for key, use in await self._use(keys)}
+        seen = {key.api_key_id: self._seen[key.api_key_id] for key in keys if key.api_key_id in self._seen}
+        return {api_key_id: known_use(use) for api_key_id, use in (seen | told).items()}
+
+    async def _use(self, keys: Sequence[ApiKey]) -> list[tuple[ApiKey, KeyUse]]:
+        """How keys stand, counted where nobody has counted them; nothing of those that nobody can tell of."""
+        told: list[tuple[ApiKey, KeyUse]] = []
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            portion = keys[start : start + KEYS_AT_ONCE]
+            try:
+                uses = await self._ask(portion)
+                for key, use in zip(portion, uses, strict=True):
+                    if None in use.limits.values():
+                        await self._count(key)
+                        [use] = await self._ask([key])  # noqa: PLW2901 - the same, counted
+                    self._is_newest(use)
+                    told.append((key, use))
+            except CoordinationUnavailableError:
+                break
+        return told
+
+    async def _ask(self, keys: Sequence[ApiKey]) -> Sequence[KeyUse]:
+        return await self._budgets.use_of([(key.api_key_id, key.limits) for key in keys], now=self._clock.now())
+
+    def _is_newest(self, use: KeyUse) -> bool:
+        """Whether nothing newer was heard; it is remembered then."""
+        seen = self._seen.get(use.api_key_id)
+        if seen is not None and seen.version > use.version:
+            return False
+        self._seen[use.api_key_id] = use
+        return True
+
+    def _reserving(self, key: ApiKey, wanted: Wanted) -> tuple[Reserving, ...]:
         if not key.limits or wanted.work not in COUNTED:
-            return []
+            return ()
         amounts = estimated(wanted, self._prices)
-        return [
-            Reserving(limit.limit_id, limit.counts_since(now), amounts.of(limit.unit), limit.amount_max)
-            for limit in key.limits
-            if limit.applies_to(wanted.model)
-        ]
+        return tuple(Reserving(limit, amounts.of(limit.unit)) for limit in key.limits if limit.applies_to(wanted.model))
 
-    async def _count(self, key: ApiKey, limits: Sequence[Limit]) -> None:
-        """Sets what is used: what the ledger holds, and what has ended and is on its way there."""
-        async with self._store.begin(writing=False) as unit:
-            for limit in limits:
-                for _ in range(COUNTS_MAX):
-                    now, pending = self._clock.now(), await self._budgets.pending(key.api_key_id)
-                    since = limit.counts_since(now)
-                    used = await stored_use(unit, key, limit, since=since, without=pending.leases.keys())
-                    used += sum(what.in_limit(limit, since=since) for what in pending.leases.values())
-                    if (await self._budgets.pending(key.api_key_id)).version == pending.version:
-                        break  # nothing ended meanwhile, which might be in the sum or might not
-                await self._budgets.put(limit.limit_id, since=since, used=used)
-
-    async def _remember(self, key: ApiKey) -> None:
-        """Leases whose settlement may come again although an earlier control has stored it."""
-        now = self._clock.now()
-        async with self._store.begin(writing=False) as unit:
-            stored = await unit.spendings.lately(key.api_key_id, ended_since=now - COMES_AGAIN)
-        await self._budgets.remember({k: (what, charges_of(key.limits, what, now)) for k, what in stored.items()})
-
-    async def _tell(self, key: ApiKey) -> None:
+    def _tell(self, key: ApiKey, use: KeyUse, *, is_own: bool) -> None:
         """Lets gateways know which limits are used up, if that is news."""
-        now, use = self._clock.now(), await self.use_of(key)
-        reached = (x for x in key.limits if use[x.limit_id].used >= x.amount_max)
-        self._book.tell_reached(key.api_key_id, tuple(ReachedLimit(x, x.resets_at(now)) for x in reached))
+        counted = [use.limits.get(limit.limit_id) for limit in key.limits]
+        if None in counted:
+            return  # the next turn has it counted
+        is_used_up = [
+            one is not None and one.used >= limit.amount_max for one, limit in zip(counted, key.limits, strict=True)
+        ]
+        self._tell_reached(key, is_used_up, is_own=is_own)
+
+    def _tell_reached(self, key: ApiKey, is_used_up: Sequence[bool], *, is_own: bool) -> None:
+        now = self._clock.now()
+        reached = tuple(
+            ReachedLimit(x, x.resets_at(now)) for x, is_up in zip(key.limits, is_used_up, strict=True) if is_up
+        )
+        if self._book.tell_reached(key.api_key_id, reached) and is_own:
+            for tell in self._tellers:
+                tell(key.api_key_id)
 
 
-async def stored_use(
-    unit: UnitOfWork, key: ApiKey, limit: Limit, *, since: datetime, without: Collection[LeaseId]
-) -> int:
-    """What the ledger holds against a limit, some leases aside."""
-    known = await unit.spendings.known(key.api_key_id, since=since, model=limit.model, without=without)
-    unseen = await unit.spendings.unseen(key.api_key_id, since=since, without=without)
-    return known.of(limit.unit) + sum(what.in_limit(limit, since=since) for what in unseen)
+def known_use(use: KeyUse) -> dict[str, BudgetUse]:
+    """What is counted."""
+    return {limit_id: one for limit_id, one in use.limits.items() if one is not None}
 
 
-def charges_of(limits: Iterable[Limit], what: Spent, now: datetime) -> list[Charge]:
-    """What a lease counts for in each limit, as far as it falls into the present window."""
-    charges = []
-    for limit in limits:
-        since = limit.counts_since(now)
-        amount = what.in_limit(limit, since=since)
-        if amount:
-            charges.append(Charge(limit.limit_id, since, amount))
-    return charges
-
-
-def refusal(key: ApiKey, shortfall: Shortfall, now: datetime) -> KeyRefusal:
+def refusal(limit: Limit, use: BudgetUse, now: datetime) -> KeyRefusal:
     """A limit that has no room, in words (data-plane reference 6.4)."""
-    limit = next(limit for limit in key.limits if limit.limit_id == shortfall.limit_id)
     of_model = f" for model {limit.model}" if limit.model else ""
     name = f"API key {limit.unit} {limit.window} limit"
     resets_at = limit.resets_at(now)
-    if shortfall.use.used < limit.amount_max:
+    if use.used < limit.amount_max:
         message = f"{name}{of_model} has no room while other turns run. Try again in a few seconds."
         return KeyRefusal(KeyProblem.LIMIT_REACHED, message, retry_at=min(now + RETRY_AFTER, resets_at))
     message = f"{name} exceeded{of_model}. Usage resets at {resets_at:%Y-%m-%dT%H:%M:%SZ}."

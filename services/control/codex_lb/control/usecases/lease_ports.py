@@ -3,16 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
 
 from codex_lb.control.domain.continuity import Affinity, Failure
 from codex_lb.control.domain.ids import AccountId, LeaseId, ReplicaId
 from codex_lb.control.domain.lease import Anchor, Lease
+from codex_lb.control.domain.limit import Limit
+from codex_lb.control.domain.spending import Spent
+from codex_lb.control.usecases.limit_ports import BudgetUse, KeyUse, Reserving
+
+
+class Terms(Struct, frozen=True):
+    """What a turn's API key allows it."""
+
+    revision: int = 0  # of the key as it was read
+    slots: int = 0  # turns at once; 0 for no limit
+    reserving: tuple[Reserving, ...] = ()
+
+
+FREE = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class NoSlot:
+    """The slots of the account, or of the API key, are taken; the counts say which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """The first limit that has no room, and how it stands."""
+
+    limit_id: str
+    use: BudgetUse
+
+
+@dataclass(frozen=True, slots=True)
+class Uncounted:
+    """Nobody knows what is used of a limit of the key; it must be counted first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """The API key was changed by another control."""
+
+
+Taking: TypeAlias = Lease | NoSlot | Shortfall | Uncounted | Outdated
+
+
+class Ending(Struct, frozen=True):
+    """A lease that has ended, and what it counts for in the limits of its API key."""
+
+    lease: Lease
+    is_final: bool = True  # False: its gateway vanished, and may come back with the truth
+    spent: Spent | None = None  # None: nothing that a limit could count
+    limits: tuple[Limit, ...] = ()  # all of its key's
+    revision: int = 0  # of the key that has them
 
 
 class Leases(Protocol):
-    """Who holds which slot right now. Soft: rebuilt from what gateways announce."""
+    """Who holds which slot right now, and what of its API key's limits. Soft: rebuilt from what gateways announce."""
 
     def in_use(self, account_id: AccountId) -> int:
         """Stream slots taken on an account."""
@@ -51,11 +104,12 @@ class Leases(Protocol):
         ...
 
     async def take(
-        self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0, key_slots: int = 0
-    ) -> bool:
-        """Takes a slot and remembers the lease; False when the slots of its account or API key (0: no limit) are taken.
+        self, lease: Lease, owner: ReplicaId, *, slots: int, create_slots: int = 0, terms: Terms = FREE
+    ) -> Taking:
+        """Takes a slot of its account (0: no limit) and all that the terms say, or nothing at all.
 
-        After a False the counts say which. Raises CoordinationUnavailableError when nobody can tell; whatever became of the slot, it will be free again.
+        The lease as it is held has its reservation, and is granted inside the windows in which that counts. Raises
+        CoordinationUnavailableError when nobody can tell; whatever was taken then, it will be free again.
         """
         ...
 
@@ -67,12 +121,25 @@ class Leases(Protocol):
         """Takes a gateway's word for all that it holds, whatever the slots.
 
         What it names and is unknown is remembered; what it does not name (a grant that was lost on the way) is freed
-        and returned. Where that cannot be done now, listeners of `on_loss` are told as soon as it can.
+        and returned. Its reservation is given back a little later: its settlement may be under way. Where that cannot
+        be done now, listeners of `on_loss` are told as soon as it can.
         """
         ...
 
     async def end(self, lease_id: LeaseId, *, epoch: int) -> Lease | None:
-        """Frees the slot, now or as soon as it can be; None when the lease is not known to be held."""
+        """Nothing was done under it: frees all that it has, now or as soon as it can be. None when it is not held."""
+        ...
+
+    async def settle(self, endings: Sequence[Ending], *, now: datetime) -> Sequence[KeyUse]:
+        """Frees slots, and puts what leases used in the place of what they had reserved; how their keys stand then.
+
+        Each once, however often it comes; but the truth replaces what was charged by guess. What cannot be done now is
+        done as soon as it can be.
+        """
+        ...
+
+    async def recorded(self, ended: Iterable[tuple[LeaseId, bool]], *, now: datetime) -> None:
+        """The ledger has these settled leases, each with whether that is final."""
         ...
 
     async def renew(self, owner: ReplicaId, *, now: datetime) -> bool:
@@ -86,6 +153,7 @@ class Leases(Protocol):
     async def lapse(self, *, now: datetime) -> list[Lease]:
         """Removes and returns the leases of gateways that were silent for the TTL; to be called again and again.
 
+        What is not told to be recorded is returned again after a while: whoever had it may have been killed.
         Where nobody called it for long, no gateway can have been heard either, so that time may not be counted.
         """
         ...

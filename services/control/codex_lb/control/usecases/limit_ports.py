@@ -1,15 +1,19 @@
-"""What limits need from the outside: counters between control replicas, and sums of what the ledger holds."""
+"""What limits need from the outside: counters between control replicas, and sums of what the ledger holds.
+
+A lease counts by the counters while they know it, held or just ended, and by the ledger's rows otherwise. What is used is
+never added up on top of a number that nobody vouches for: in doubt a limit is uncounted, and its count is set from the
+ledger before anything more is granted on it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from codex_lb.control.domain.ids import ApiKeyId, LeaseId
-from codex_lb.control.domain.lease import ReservedAmount
-from codex_lb.control.domain.limit import Amounts
+from codex_lb.control.domain.limit import Amounts, Limit
 from codex_lb.control.domain.spending import Spent
 
 
@@ -17,18 +21,7 @@ from codex_lb.control.domain.spending import Spent
 class Reserving:
     """What a turn wants to reserve of one limit."""
 
-    limit_id: str
-    since: datetime  # when the present window began to count; a newer instant begins a new count
-    amount: int
-    amount_max: int
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What a turn that has ended used of one limit."""
-
-    limit_id: str
-    since: datetime
+    limit: Limit
     amount: int
 
 
@@ -41,81 +34,68 @@ class BudgetUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Shortfall:
-    """The first limit that has no room, and how it stands."""
+class KeyUse:
+    """How the limits of a key stand, by limit_id; None for those that nobody has counted."""
 
-    limit_id: str
-    use: BudgetUse
+    api_key_id: ApiKeyId
+    version: int  # rises; what is older is not to be believed over what is newer
+    limits: Mapping[str, BudgetUse | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """Leases of a key that count although the ledger may not have them."""
+class Known:
+    """The leases of a key that count by the counters, whatever the ledger says of them."""
 
-    version: int  # rises with every lease of the key that ends
-    leases: Mapping[LeaseId, Spent]
+    version: int  # another one as soon as a count that began before would be wrong
+    since: Mapping[str, datetime]  # from when on each limit counts
+    ended: Mapping[LeaseId, Spent]
+    held: Collection[LeaseId]
 
 
 class Budgets(Protocol):
-    """What API keys have used and reserved of their limits. Soft: rebuilt from the ledger and from what gateways hold."""
+    """What API keys have used of their limits, over all control replicas. Soft: counted anew from the ledger.
 
-    async def reserve(self, lease_id: LeaseId, wanted: Sequence[Reserving]) -> Shortfall | None:
-        """Reserves all of it and returns None, or nothing and returns what was in the way."""
+    Reservations live and die with their leases, so the Leases port makes and ends them. Every method raises
+    CoordinationUnavailableError.
+    """
+
+    async def use_of(self, keys: Sequence[tuple[ApiKeyId, Sequence[Limit]]], *, now: datetime) -> Sequence[KeyUse]:
+        """How the limits of these keys stand, in their present windows."""
         ...
 
-    async def restore(self, lease_id: LeaseId, amounts: Sequence[ReservedAmount]) -> None:
-        """Takes a gateway's word for what a lease has reserved, whether there is room or not; once."""
+    async def known(self, api_key_id: ApiKeyId, limits: Sequence[Limit], *, now: datetime) -> Known:
+        """What a count of these limits must leave to the counters."""
         ...
 
-    async def release(self, lease_id: LeaseId) -> None:
-        """Gives back what a lease has reserved: nothing was spent."""
-        ...
+    async def put(
+        self, api_key_id: ApiKeyId, used: Mapping[str, int], since: Mapping[str, datetime], *, version: int
+    ) -> bool:
+        """Sets what is used of limits that count since then; what is reserved stays.
 
-    async def settle(self, lease_id: LeaseId, spent: Spent, charges: Sequence[Charge]) -> bool:
-        """Puts what a lease used in the place of what it had reserved.
-
-        A second time changes nothing, and returns False; but the truth replaces what was charged by guess.
+        False, and nothing is set, when the version or the beginning of a window is another by now.
         """
         ...
 
-    async def remember(self, ended: Mapping[LeaseId, tuple[Spent, Sequence[Charge]]]) -> None:
-        """Leases that have ended and are counted already, should their settlement come again."""
+    async def changed(self, api_key_id: ApiKeyId, revision: int, limits: Sequence[Limit]) -> None:
+        """A key has these limits from now on, at every control: whoever asks with an older revision is told."""
         ...
 
-    async def pending(self, api_key_id: ApiKeyId) -> Pending:
-        """The leases of a key that have ended and are not yet known to be in the ledger."""
-        ...
-
-    async def stored(self, lease_ids: Iterable[LeaseId]) -> None:
-        """These are in the ledger."""
-        ...
-
-    async def put(self, limit_id: str, *, since: datetime, used: int) -> None:
-        """Sets what is used of a limit since then; what is reserved stays."""
-        ...
-
-    async def use_of(self, limit_id: str, *, since: datetime) -> BudgetUse:
-        """How a limit stands that counts since then."""
-        ...
-
-    async def forget(self, limit_ids: Sequence[str]) -> None:
-        """Limits that are gone."""
+    async def forget(self, api_key_id: ApiKeyId, limit_ids: Sequence[str]) -> None:
+        """Limits of a key that are gone."""
         ...
 
 
 class Spendings(Protocol):
-    """What keys have spent, by the rows of settled leases."""
+    """What keys have spent, by the rows of settled leases. A unit of work sees them as of one moment."""
 
-    async def known(
-        self, api_key_id: ApiKeyId, *, since: datetime, model: str, without: Collection[LeaseId]
-    ) -> Amounts:
+    async def known(self, api_key_id: ApiKeyId, *, since: datetime, model: str) -> Amounts:
         """The sum of what upstream said, over leases granted since then; of one model, or of all (empty)."""
         ...
 
-    async def unseen(self, api_key_id: ApiKeyId, *, since: datetime, without: Collection[LeaseId]) -> Sequence[Spent]:
+    async def unseen(self, api_key_id: ApiKeyId, *, since: datetime) -> Sequence[Spent]:
         """The leases granted since then that may count although upstream did not say what they used."""
         ...
 
-    async def lately(self, api_key_id: ApiKeyId, *, ended_since: datetime) -> Mapping[LeaseId, Spent]:
-        """Every lease that ended since then."""
+    async def of(self, lease_ids: Collection[LeaseId]) -> Mapping[LeaseId, Spent]:
+        """What each of these leases counts for, as far as there is a row of it."""
         ...

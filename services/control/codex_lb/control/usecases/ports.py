@@ -76,6 +76,10 @@ class ApiKeys(Protocol):
         """Every key, oldest first."""
         ...
 
+    async def get(self, api_key_id: ApiKeyId) -> ApiKey | None:
+        """The key of that id, if there is one."""
+        ...
+
     async def add(self, key: ApiKey) -> None:
         """A new one."""
         ...

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from codex_lb.control.domain.continuity import Failure
 from codex_lb.control.domain.evidence import Evidence
-from codex_lb.control.domain.ids import AccountId
+from codex_lb.control.domain.ids import AccountId, LeaseId
 from codex_lb.control.domain.lease import Blame, Fault, Lease, Outcome, Settlement, Timings, TurnReport
 from codex_lb.control.domain.pricing import Cost, Prices, billable_tier
 from codex_lb.control.errors import EntriesRefusedError
@@ -46,6 +46,7 @@ class SettleLeases:
         self._limits = limits
         self._clock = clock
         self.turns_recorded = 0
+        self._lapsing: set[LeaseId] = set()
 
     async def apply(self, settlements: Sequence[Settlement]) -> list[tuple[AccountId, Evidence]]:
         """Frees slots and takes evidence in; returns the evidence that is to be recorded.
@@ -53,9 +54,9 @@ class SettleLeases:
         A settlement of a lease this control never granted is as good as any: it holds all there is to know.
         """
         learned: list[tuple[AccountId, Evidence]] = []
+        await self._end(settlements)
         for settlement in settlements:
             lease = settlement.lease
-            await self._leases.end(lease.lease_id, epoch=lease.epoch)
             await self._continuities.remember(settlement.anchors, lease.account_id)
             if settlement.failed_affinity_keys or settlement.is_failing:
                 failure = Failure(settlement.failed_affinity_keys, lease.account_id, lasted_s=settlement.lasted_s)
@@ -65,7 +66,6 @@ class SettleLeases:
                 for evidence in settlement.evidence
                 if self._pool.observe(lease.account_id, evidence)
             ]
-        await self._limits.settle(settlements)
         return learned
 
     async def failed_before(self, failure: Failure) -> None:
@@ -87,7 +87,7 @@ class SettleLeases:
             log.warning("settlements refused by the database", lease_ids=sorted(error.lease_ids), why=str(error))
             refused, lost_turns = error.lease_ids, len(error.turn_ids)
         self.turns_recorded += len(reports) - lost_turns
-        await self._limits.stored(settlement.lease.lease_id for settlement in settlements)
+        await self._recorded(settlements)
         lease_ids = [settlement.lease.lease_id for settlement in settlements]
         return Ended(
             lease_ids=tuple(lease_id for lease_id in lease_ids if lease_id not in refused),
@@ -97,14 +97,26 @@ class SettleLeases:
 
     async def lapse(self) -> int:
         """Settles what vanished gateways held as abandoned; how many there were."""
-        now = self._clock.now()
-        lapsed = await self._leases.lapse(now=now)
-        if lapsed:
+        lapsed = [x for x in await self._leases.lapse(now=self._clock.now()) if x.lease_id not in self._lapsing]
+        if not lapsed:
+            return 0
+        self._lapsing.update(lease.lease_id for lease in lapsed)  # while the database is away, they lapse again
+        try:
             abandoned = [self._abandoned(lease) for lease in lapsed]
-            await self._limits.settle(abandoned)
+            await self._end(abandoned)
             await self._ledger.write(abandoned, [_line_of(settlement) for settlement in abandoned], [])
-            await self._limits.stored(lease.lease_id for lease in lapsed)
+            await self._recorded(abandoned)
+        finally:
+            self._lapsing.difference_update(lease.lease_id for lease in lapsed)
         return len(lapsed)
+
+    async def _end(self, settlements: Sequence[Settlement]) -> None:
+        endings = [self._limits.ending(settlement) for settlement in settlements]
+        self._limits.told(await self._leases.settle(endings, now=self._clock.now()))
+
+    async def _recorded(self, settlements: Sequence[Settlement]) -> None:
+        ended = [(one.lease.lease_id, one.outcome is not Outcome.ABANDONED) for one in settlements]
+        await self._leases.recorded(ended, now=self._clock.now())
 
     def _priced(
         self, settlements: Sequence[Settlement], reports: Sequence[TurnReport]

@@ -22,10 +22,10 @@ class TellKeyUse:
         """Every limit of every key that is in use."""
         now = self._clock.now()
         told: list[KeyUse] = []
-        for key in self._book.all():
-            if not key.limits or not key.is_enabled:
-                continue
-            use = await self._limits.use_of(key)
+        keys = [key for key in self._book.all() if key.limits and key.is_enabled]
+        uses = await self._limits.use_of_all(keys)
+        for key in keys:
+            use = uses.get(key.api_key_id, {})
             told += [
                 KeyUse(
                     key.api_key_id,
@@ -36,5 +36,6 @@ class TellKeyUse:
                     limit.resets_at(now),
                 )
                 for limit in key.limits
+                if limit.limit_id in use
             ]
         return told

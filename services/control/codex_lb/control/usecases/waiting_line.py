@@ -48,7 +48,7 @@ class Desk(Protocol):
         ...
 
     def is_busy(self, key: str) -> bool:
-        """Whether an API key runs as many turns as it may: those that wait need not be looked at."""
+        """Whether turns of an API key can only wait, so that they need not be looked at."""
         ...
 
     def kind_of(self, turn: Turn) -> Kind:
@@ -106,10 +106,13 @@ class WaitingLine:
         try:
             turn.position = self._queue.put(turn, self._looked_for(turn))
             while not turn.answer.done():
-                patience_s, is_last = self._patience_s(turn), turn.has_held_out or turn.is_in_the_dark
-                await asyncio.wait([turn.answer], timeout=patience_s)
+                was_in_the_dark = turn.is_in_the_dark
+                is_last = turn.has_held_out or was_in_the_dark
+                await asyncio.wait([turn.answer], timeout=self._patience_s(turn))
                 if turn.answer.done():
                     break
+                if was_in_the_dark and not turn.is_in_the_dark:
+                    continue  # it may wait for a slot as others do
                 if is_last:
                     self._queue.remove(turn)
                     return self._desk.refused(turn)

@@ -1,5 +1,8 @@
--- The lease table. leases: lease -> packed record; of:GATEWAY: its leases; creating: leases that upstream has not begun
--- to answer; in_use, creating_of: account -> number; by_key: API key -> number; last: account -> its highest fence; gateways: by alive-until.
+-- The lease table. leases: lease -> packed record; of:GATEWAY, of_key:KEY: their leases; creating: leases that upstream
+-- has not begun to answer; in_use, creating_of: account -> number; last: account -> its highest fence; gateways: by
+-- alive-until; loose: leases that hold no slot any more and whose end is not known, by when somebody is to look at them.
+-- A record is: gateway, account, API key, fence, granted at, body, reservation, why it is loose (or false), whether its
+-- reservation is given back.
 local changes = {}
 
 local function less(key, field)
@@ -17,12 +20,17 @@ local function record_of(lease_id)
   return packed and cmsgpack.unpack(packed)
 end
 
-local function remember(lease_id, owner, account, key, epoch, granted_at, body, is_creating)
-  local record = {owner, account, key, epoch, granted_at, body}
+local function write_record(lease_id, record)
   redis.call('HSET', prefix .. 'leases', lease_id, cmsgpack.pack(record))
+end
+
+local function remember(lease_id, record, is_creating)
+  local owner, account, key, epoch, granted_at = unpack(record, 1, 5)
+  write_record(lease_id, record)
+  if not record[9] then reserve(record[7], 1) end
   redis.call('SADD', prefix .. 'of:' .. owner, lease_id)
   redis.call('HINCRBY', prefix .. 'in_use', account, 1)
-  if key ~= '' then redis.call('HINCRBY', prefix .. 'by_key', key, 1) end
+  if key ~= '' then redis.call('SADD', prefix .. 'of_key:' .. key, lease_id) end
   if is_creating then
     redis.call('SADD', prefix .. 'creating', lease_id)
     redis.call('HINCRBY', prefix .. 'creating_of', account, 1)
@@ -34,14 +42,38 @@ local function remember(lease_id, owner, account, key, epoch, granted_at, body, 
   changes[#changes + 1] = {'taken', lease_id, owner, account, key, epoch, granted_at, is_creating}
 end
 
-local function forget(lease_id, record)
+-- Frees the slot and nothing else.
+local function free(lease_id, record)
+  if record[8] then return end
   begin(lease_id, record[2])
-  redis.call('HDEL', prefix .. 'leases', lease_id)
   redis.call('SREM', prefix .. 'of:' .. record[1], lease_id)
+  redis.call('SREM', prefix .. 'of_key:' .. record[3], lease_id)
   less(prefix .. 'in_use', record[2])
-  if record[3] ~= '' then less(prefix .. 'by_key', record[3]) end
   changes[#changes + 1] = {'freed', lease_id}
 end
+
+local function give_back(record)
+  if not record[9] then reserve(record[7], -1) end
+  record[9] = true
+end
+
+local function forget(lease_id, record)
+  free(lease_id, record)
+  give_back(record)
+  redis.call('HDEL', prefix .. 'leases', lease_id)
+  if record[8] then redis.call('ZREM', prefix .. 'loose', lease_id) end
+end
+
+-- Frees the slot of a lease whose end is not known; what it has reserved stays reserved.
+local function loosen(lease_id, record, why, due)
+  free(lease_id, record)
+  record[8] = why
+  write_record(lease_id, record)
+  redis.call('ZADD', prefix .. 'loose', due, lease_id)
+end
+
+-- As much of a record as makes a lease.
+local function told(record) return {record[5], record[6], record[7]} end
 
 -- Nobody could renew anything while no control was here, or Redis stood still: that is not held against gateways.
 local function spare(ttl_ms)

@@ -28,6 +28,14 @@ class SqlApiKeys:
         rows = await self._transaction.run(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.api_key_id))
         return [_key_of(row, limits[row["api_key_id"]]) for row in rows.mappings()]
 
+    async def get(self, api_key_id: ApiKeyId) -> ApiKey | None:
+        of_key = select(api_key_limits).where(api_key_limits.c.api_key_id == api_key_id)
+        limits = (await self._transaction.run(of_key.order_by(api_key_limits.c.position))).mappings()
+        found = [_limit_of(limit) for limit in limits]
+        rows = await self._transaction.run(select(api_keys).where(api_keys.c.api_key_id == api_key_id))
+        row = rows.mappings().one_or_none()
+        return None if row is None else _key_of(row, found)
+
     async def add(self, key: ApiKey) -> None:
         row = _row_of(key) | {"api_key_id": key.api_key_id, "created_at": key.created_at}
         await self._transaction.run(insert(api_keys), row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
@@ -31,6 +31,7 @@ _COLUMNS = (
     attempts.c.total_tokens,
     attempts.c.cost_micro_usd,
 )
+IDS_MAX = 500  # in one statement
 _MAY_COUNT = [outcome.value for outcome in (Outcome.ABANDONED, Outcome.COMPLETED, Outcome.CANCELLED, Outcome.BROKEN)]
 
 
@@ -40,9 +41,7 @@ class SqlSpendings:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    async def known(
-        self, api_key_id: ApiKeyId, *, since: datetime, model: str, without: Collection[LeaseId]
-    ) -> Amounts:
+    async def known(self, api_key_id: ApiKeyId, *, since: datetime, model: str) -> Amounts:
         cost = func.coalesce(attempts.c.cost_micro_usd, attempts.c.total_tokens * UNPRICED_MICRO_USD_PER_TOKEN)
         of_model = [attempts.c.model == model] if model else []
         rows = await self._transaction.run(
@@ -57,14 +56,14 @@ class SqlSpendings:
                         cost,
                     )
                 ),
-            ).where(_granted(api_key_id, since, without), attempts.c.total_tokens.is_not(None), *of_model)
+            ).where(_granted(api_key_id, since), attempts.c.total_tokens.is_not(None), *of_model)
         )
         return Amounts(*(int(value) for value in rows.one()))
 
-    async def unseen(self, api_key_id: ApiKeyId, *, since: datetime, without: Collection[LeaseId]) -> Sequence[Spent]:
+    async def unseen(self, api_key_id: ApiKeyId, *, since: datetime) -> Sequence[Spent]:
         rows = await self._transaction.run(
             select(*_COLUMNS).where(
-                _granted(api_key_id, since, without),
+                _granted(api_key_id, since),
                 attempts.c.total_tokens.is_(None),
                 attempts.c.outcome.in_(_MAY_COUNT),
                 or_(attempts.c.reservation.is_not(None), attempts.c.work == Work.TRANSCRIPTION.value),
@@ -72,19 +71,26 @@ class SqlSpendings:
         )
         return [_spent_of(row) for row in rows.mappings()]
 
-    async def lately(self, api_key_id: ApiKeyId, *, ended_since: datetime) -> Mapping[LeaseId, Spent]:
-        rows = await self._transaction.run(
-            select(*_COLUMNS).where(attempts.c.ended_at >= ended_since, attempts.c.api_key_id == api_key_id)
-        )
-        return {LeaseId(row["lease_id"]): _spent_of(row) for row in rows.mappings()}
+    async def of(self, lease_ids: Collection[LeaseId]) -> Mapping[LeaseId, Spent]:
+        found: dict[LeaseId, Spent] = {}
+        for portion in batched(lease_ids, IDS_MAX):
+            rows = await self._transaction.run(select(*_COLUMNS).where(attempts.c.lease_id.in_(portion)))
+            found |= {LeaseId(row["lease_id"]): _spent_of(row) for row in rows.mappings()}
+        return found
 
 
-def _granted(api_key_id: ApiKeyId, since: datetime, without: Collection[LeaseId]) -> ColumnElement[bool]:
+def batched(lease_ids: Collection[LeaseId], size: int) -> Iterator[list[LeaseId]]:
+    """The same in portions."""
+    everything = list(lease_ids)
+    for start in range(0, len(everything), size):
+        yield everything[start : start + size]
+
+
+def _granted(api_key_id: ApiKeyId, since: datetime) -> ColumnElement[bool]:
     return and_(
         attempts.c.api_key_id == api_key_id,
         attempts.c.granted_at >= since,
         attempts.c.work.in_([work.value for work in COUNTED]),
-        attempts.c.lease_id.not_in(list(without)),
     )
 
 
