@@ -33,6 +33,7 @@ class SimAccount:
     script: deque[str] = field(default_factory=deque)
     cache: tokens.PrefixCache = field(default_factory=tokens.PrefixCache)
     last_failed: float = -1e9  # when a failure of a turn began or ended, by the loop's clock
+    silent: int = 0  # turns that it leaves without a word
 
     @property
     def chatgpt_account_id(self) -> str:

@@ -6,7 +6,7 @@ What must hold, whatever happens:
 - nothing that only one account can read reaches another;
 - a client is given one answer per request, whole or cut short, never parts of two, and no finished answer is lost: so
   no tool call is run twice or swallowed because of us;
-- nothing fails in a way that nobody foresaw, and every slot comes back.
+- nothing fails in a way that nobody foresaw, every slot comes back, and no call outlives its client.
 """
 
 from __future__ import annotations
@@ -72,5 +72,8 @@ class _Sequence:
         await asyncio.sleep(2 * LEASE_TTL_S)  # the slots of whoever was killed return
         if control.leases.held():
             self.problem(f"{control.leases.held()} leases never returned")
+        for account in world.upstream.accounts.values():
+            if account.silent:
+                self.problem(f"{account.silent} calls at {account.name} go on, for which nobody waits")
         for what in (*world.upstream.foreign, *world.upstream.refused_bodies):
             self.problem(f"upstream got what it must not get: {what}")

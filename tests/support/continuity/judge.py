@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from codex_lb.control.coordination.failures import CONVERSATION_TTL_S
 from codex_lb.control.domain.ids import ReplicaId
 from codex_lb.gateway.turn.next_step import ACCOUNTS_MAX, LOGINS_MAX
 from tests.support.continuity.accounts import Call, Cost
@@ -24,9 +25,9 @@ class Excuse(StrEnum):
     BROKE_OFF = "broke off"  # an answer, in the client's hands, on an account that had failed nobody
     DROWNED = "drowned"  # three accounts failed the turn, of which none had failed anybody
     SILENT = "silent"  # so was the account, which had failed nobody, until the client had enough of it
-    FORGOTTEN = (
-        "forgotten"  # the gateway that saw the first failure died before it could tell, or so did control after it
-    )
+    # The gateway that saw the first failure died before it could tell, or so did control after it; or it was longer ago than
+    # control remembers, and what came in between (its gateway died, or its client left) nobody told of as a failure.
+    FORGOTTEN = "forgotten"
 
 
 @dataclass
@@ -73,7 +74,9 @@ def excuse(
     if any(was_failing(call) for call in asked_first.values()):
         return None
     if first.accounts & second.accounts:
-        return Excuse.FORGOTTEN if is_forgotten(first.ended, first.gateway) else None
+        # A client that is failed tries again sooner.
+        is_long_ago = second.began - first.ended > CONVERSATION_TTL_S
+        return Excuse.FORGOTTEN if is_long_ago or is_forgotten(first.ended, first.gateway) else None
     if second.calls[-1].is_visible:
         return Excuse.BROKE_OFF
     if burnt(second) >= ACCOUNTS_MAX:

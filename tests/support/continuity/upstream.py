@@ -255,9 +255,11 @@ class FastUpstream:
     async def _silence(self, account: SimAccount, call: Call) -> None:
         """Until somebody has had enough of it."""
         self.failed(account, call)
+        account.silent += 1
         try:
             await asyncio.sleep(FOR_EVER_S)
         finally:
+            account.silent -= 1
             self.failed(account, call)
 
     def _note(self, text: str) -> None:

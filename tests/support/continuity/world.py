@@ -97,11 +97,13 @@ class World:
         return [a.name for a in self.upstream.accounts.values() if self._is_healthy(a, start)]
 
     def _is_healthy(self, account: SimAccount, start: float) -> bool:
+        slots = self.site.durable.settings.account_stream_limit
         return (
             AccountId(account.name) in self.site.durable.accounts
             and account.name not in self.unable
             and not account.is_dead
             and not account.script
+            and account.silent < slots  # else all are taken by turns that it does not answer
             and account.limited_until < self.clock.now().timestamp() - (self.clock.monotonic() - start) - CALM_S
             and account.last_failed < start - CALM_S
             and self.changed[account.name] < start - CALM_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from codex_lb.control.coordination.failures import CONVERSATION_TTL_S
 from codex_lb.control.domain.ids import ReplicaId
 from codex_lb.gateway.turn.next_step import ACCOUNTS_MAX, LOGINS_MAX
 from tests.support.continuity.accounts import Call, Cost
@@ -18,8 +19,8 @@ def asked(*calls: Call, has_hung_up: bool = False) -> Asked:
     return Asked(99.0, 110.0, list(calls), GATEWAY, has_hung_up=has_hung_up)
 
 
-def judged(second: Asked, *, failing: str = "", is_forgotten: bool = False) -> Excuse | None:
-    first = asked(call("a", is_visible=True))
+def judged(second: Asked, *, failing: str = "", is_forgotten: bool = False, ended: float = 98.0) -> Excuse | None:
+    first = Asked(ended - 1, ended, [call("a", is_visible=True)], GATEWAY)
     return excuse(
         first, second, was_failing=lambda c: c.account in failing, is_forgotten=lambda _at, _gateway: is_forgotten
     )
@@ -42,6 +43,13 @@ def test_an_answer_may_break_off_where_nobody_had_failed() -> None:
 def test_a_conversation_may_not_fail_again_where_it_just_failed(second: Asked) -> None:
     assert judged(second) is None
     assert judged(second, is_forgotten=True) is Excuse.FORGOTTEN
+
+
+def test_it_may_fail_again_where_it_failed_longer_ago_than_failures_are_remembered() -> None:
+    there = asked(call("a", is_visible=True))
+
+    assert judged(there, ended=there.began - CONVERSATION_TTL_S) is None
+    assert judged(there, ended=there.began - CONVERSATION_TTL_S - 1) is Excuse.FORGOTTEN
 
 
 def test_it_may_not_fail_where_others_just_failed() -> None:
