@@ -43,7 +43,14 @@ class Desk:
     """Where leases are asked for, with the queue being served."""
 
     def __init__(
-        self, pool: Pool, *, slots: int, waiting_max: int = 1000, key_slots: int = 0, clock: Clock | None = None
+        self,
+        pool: Pool,
+        *,
+        slots: int,
+        waiting_max: int = 1000,
+        key_slots: int = 0,
+        clock: Clock | None = None,
+        opens_in_s: float = 0.0,
     ) -> None:
         self.pool = pool
         self.clock = clock or SystemClock()
@@ -68,6 +75,7 @@ class Desk:
             limits=keys.limits,
             mend=keys.mend,
             new_lease_id=lambda: f"lease-{next(ids)}",
+            open_from=self.clock.monotonic() + opens_in_s if opens_in_s else 0.0,
             waiting_max=waiting_max,
         )
         self.granted: list[Granted] = []
@@ -111,10 +119,16 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(
-    pool: Pool, *, slots: int = 1, waiting_max: int = 1000, key_slots: int = 0, clock: Clock | None = None
+    pool: Pool,
+    *,
+    slots: int = 1,
+    waiting_max: int = 1000,
+    key_slots: int = 0,
+    clock: Clock | None = None,
+    opens_in_s: float = 0.0,
 ) -> AsyncIterator[Desk]:
     """A desk whose queue is served for the time of the block."""
-    desk = Desk(pool, slots=slots, waiting_max=waiting_max, key_slots=key_slots, clock=clock)
+    desk = Desk(pool, slots=slots, waiting_max=waiting_max, key_slots=key_slots, clock=clock, opens_in_s=opens_in_s)
     async with anyio.create_task_group() as serving:
         serving.start_soon(desk.acquire.run)
         yield desk
@@ -321,6 +335,26 @@ def test_a_conversation_that_failed_waits_a_moment_for_a_slot_where_it_did_not(
 
     assert accounts == ["calm", served_by]
     assert waited_s == pytest.approx(min(freed_after_s, 4.0), abs=0.1)
+
+
+def test_a_conversation_holds_out_from_when_a_control_that_was_started_serves_anybody_at_all() -> None:
+    async def story() -> tuple[str, float]:
+        async with open_desk(pool_of("calm", "failed"), clock=LoopClock(), opens_in_s=3.0) as desk:
+            await desk.continuities.note_failure(Failure((b"s",), AccountId("failed")))
+            hurt = replace(wanted(wait_max_s=8.0), continuity=Continuity(affinity_keys=(b"s",)))
+            asking = [asyncio.create_task(desk.acquire(hurt, GATEWAY)) for _ in range(2)]
+            before = await asking[0]
+            assert isinstance(before, Granted)
+            await asyncio.sleep(2.0)
+            await desk.end(before)
+            served = await asking[1]
+            assert isinstance(served, Granted)
+            return served.lease.account_id, served.lease.decision.waited_s
+
+    account_id, waited_s = run_in_virtual_time(story())
+
+    assert account_id == "calm"
+    assert waited_s == pytest.approx(5.0, abs=0.1)
 
 
 async def test_a_full_queue_says_that_the_pool_is_busy() -> None:

@@ -91,7 +91,8 @@ class AcquireLease:
         while early_s > 0:
             await asyncio.sleep(early_s)  # whose timer may fire a little before its time
             early_s = self._open_from - self._clock.monotonic()
-        turn = Turn(wanted, owner, asked_at, asyncio.get_running_loop().create_future(), await self._ties(wanted))
+        kept_s, answer_to_come = self._clock.monotonic() - asked_at, asyncio.get_running_loop().create_future()
+        turn = Turn(wanted, owner, asked_at, answer_to_come, await self._ties(wanted), kept_s=kept_s)
         if not self._line:
             answer = await self.attempt(turn)
             if answer is not None:

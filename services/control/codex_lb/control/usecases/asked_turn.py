@@ -51,6 +51,7 @@ class Turn:
     asked_at: float  # by the monotonic clock
     answer: asyncio.Future[Granted | Refused]
     ties: Ties
+    kept_s: float = 0.0  # before anybody was served, while control found out what is held
     unreadable: dict[AccountId, str] = field(default_factory=dict)
     is_holding_out: bool = False  # for a slot of accounts that are worth the wait
     has_held_out: bool = False  # for as long as it may
@@ -59,8 +60,8 @@ class Turn:
 
     @property
     def holds_out_s(self) -> float:
-        """For how long it may pass over accounts that could serve it."""
-        return min(HOLD_OUT_S_MAX, HOLD_OUT_SHARE * self.wanted.wait_max_s)
+        """For how long after it asked it may pass over accounts that could serve it: a share of when there were any."""
+        return self.kept_s + min(HOLD_OUT_S_MAX, HOLD_OUT_SHARE * (self.wanted.wait_max_s - self.kept_s))
 
     @property
     def key(self) -> str:
