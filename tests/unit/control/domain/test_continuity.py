@@ -79,7 +79,7 @@ def test_thoughts_of_another_account_or_of_nobody_are_not_sent_along() -> None:
 def test_an_ownerless_thought_is_the_accounts_that_the_conversation_was_with_when_it_was_first_met() -> None:
     assert orphans(turn(OLD, NEW), {b"old": A}, {b"s1": B}) == {NEW: B}
     assert orphans(turn(OLD, NEW), {}, {b"s1": B}) == {OLD: B, NEW: B}
-    assert orphans(turn(NEW, preferred=A), {}, {}) == {NEW: A}
+    assert orphans(turn(NEW, preferred=B), {}, {b"s1": B}) == {NEW: B}
     assert orphans(turn(NEW), {}, {}) == {NEW: NOBODY}
     assert orphans(turn(BLOB), {}, {b"s1": B}) == {}
 
@@ -90,6 +90,10 @@ def test_an_ownerless_thought_is_nobodys_once_there_are_later_ones() -> None:
 
 def test_an_ownerless_thought_is_nobodys_when_its_client_holds_what_another_account_gave() -> None:
     assert orphans(turn(NEW, preferred=A), {}, {b"s1": B}) == {NEW: NOBODY}
+
+
+def test_what_a_client_holds_does_not_say_alone_whose_an_ownerless_thought_is() -> None:
+    assert orphans(turn(NEW, preferred=A), {}, {}) == {NEW: NOBODY}
 
 
 def test_nobodys_thought_ties_a_turn_to_nobody() -> None:

@@ -168,11 +168,12 @@ def orphans(
 
 
 def was_with(wanted: Wanted, affinities: Mapping[bytes, AccountId]) -> AccountId:
-    """The account that the conversation was with last; nobody where what its client holds and what is known here differ."""
+    """The account that the conversation was with last; nobody where what its client holds and what is known here differ.
+
+    What the client holds proves nothing alone: accounts that failed its turns gave it state too.
+    """
     usual = habit(wanted, affinities)
-    if wanted.preferred is not None and usual not in (None, wanted.preferred):
-        return NOBODY
-    return wanted.preferred or usual or NOBODY
+    return usual if usual is not None and wanted.preferred in (None, usual) else NOBODY
 
 
 def habit(wanted: Wanted, affinities: Mapping[bytes, AccountId]) -> AccountId | None:
