@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from codex_lb.control.domain.continuity import NOBODY, claim, foreign, orphans
+from codex_lb.control.domain.continuity import AVOIDED_MAX, NOBODY, claim, foreign, orphans
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind, Continuity, Wanted
 from tests.unit.control.leases import wanted
@@ -58,16 +58,33 @@ def test_a_turn_that_failed_keeps_away_from_accounts_that_failed_others_and_a_tu
     assert (unhurt.unsteady, failed_before.unsteady, on_its_way.unsteady) == ((), (A, C), (A, C))
 
 
-def test_accounts_are_taken_back_one_after_another_those_that_failed_only_others_first() -> None:
+def test_accounts_are_taken_back_one_after_another_whoever_failed_longest_ago_first() -> None:
     tie = claim(turn(), {}, {}, (B, A), (C, A))
 
     cautions = [dict(caution) for caution in tie.cautions()]
 
     assert cautions == [
-        {C: "failing", A: "failed_lately", B: "failed_lately"},
-        {B: "failed_lately", A: "failed_lately"},
+        {B: "failed_lately", C: "failing", A: "failed_lately"},
+        {C: "failing", A: "failed_lately"},
         {A: "failed_lately"},
     ]
+
+
+def test_the_account_that_failed_the_conversation_last_is_taken_back_last_whoever_failed_others_since() -> None:
+    only_others_since = [list(caution) for caution in claim(turn(), {}, {}, (A,), (A, B, C)).cautions()]
+    only_others = [list(caution) for caution in claim(replace(turn(), excluded={A: ""}), {}, {}, (), (B, C)).cautions()]
+
+    assert only_others_since == [[B, C, A], [C, A], [A]]
+    assert only_others == [[B, C], [C]]
+
+
+def test_of_many_accounts_that_fail_the_latest_are_taken_back_one_by_one() -> None:
+    many = tuple(AccountId(f"account-{n}") for n in range(64))
+
+    cautions = [list(caution) for caution in claim(turn(), {}, {}, (B,), many).cautions()]
+
+    assert [len(caution) for caution in cautions] == [65, *range(AVOIDED_MAX, 0, -1)]
+    assert cautions[1][0] == many[-AVOIDED_MAX + 1]
 
 
 def test_thoughts_of_another_account_or_of_nobody_are_not_sent_along() -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from codex_lb.control.domain.ids import AccountId
 from codex_lb.control.domain.lease import Anchor, AnchorKind, ContinuityClass, Wanted
 
-AVOIDED_MAX = 8  # accounts that one conversation keeps away from
+AVOIDED_MAX = 8  # accounts that one conversation keeps away from; and of those that fail, the latest, taken back singly
 NOBODY = AccountId("")
 # State without which the turn means nothing: only its owner will do. Reasoning may be left out, at the price of thought.
 BINDING = frozenset({AnchorKind.COMPACTION, AnchorKind.FILE})
@@ -62,7 +62,7 @@ class Claim(Struct, frozen=True):
     is_worth_waiting: bool  # for a slot of the preferred account, a moment, before another one is taken
     reason: str  # for the decision record; empty when nothing ties the turn
     avoided: tuple[AccountId, ...] = ()  # where upstream just failed the conversation, the latest last
-    unsteady: tuple[AccountId, ...] = ()  # where it just failed others, as far as that concerns this one
+    unsteady: tuple[AccountId, ...] = ()  # where it failed anybody within seconds, if that concerns this one
 
     @property
     def is_hurt(self) -> bool:
@@ -72,12 +72,15 @@ class Claim(Struct, frozen=True):
     def cautions(self) -> Iterator[Mapping[AccountId, str]]:
         """What to keep away from and why, while anybody else can serve; the most cautious first.
 
-        The account that failed the conversation longest ago is taken back first.
+        Whoever failed longest ago is taken back first, whosever turn it was, and last where the conversation failed last.
         """
-        if self.unsteady:
-            yield dict.fromkeys(self.unsteady, "failing") | dict.fromkeys(self.avoided, "failed_lately")
-        for n in range(len(self.avoided)):
-            yield dict.fromkeys(self.avoided[n:], "failed_lately")
+        why = dict.fromkeys(self.unsteady, "failing") | dict.fromkeys(self.avoided, "failed_lately")
+        last = self.avoided[-1:]
+        longer_ago = [account_id for account_id in self.avoided if account_id not in self.unsteady]
+        by_end = [*(a for a in (*longer_ago, *self.unsteady) if a not in last), *last]
+        for n in range(len(by_end)):
+            if n == 0 or len(by_end) - n <= AVOIDED_MAX:  # where many fail, those that did before are all alike
+                yield {account_id: why[account_id] for account_id in by_end[n:]}
 
 
 FREE = Claim(None, is_bound=False, is_worth_waiting=False, reason="")
