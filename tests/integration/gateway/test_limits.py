@@ -185,7 +185,7 @@ async def test_a_turn_that_waits_in_vain_for_its_key_is_refused_and_the_request_
     assert report is not None
     assert report.decision is not None
     assert report.decision.passed_over_counts == {"key_busy": 1}
-    assert report.decision.waited_s >= LEASE_WAIT_S
+    assert report.decision.waited_s >= LEASE_WAIT_S - 0.001  # a timer may fire a little before its time
 
 
 async def test_a_limit_made_later_counts_what_its_window_has_seen_and_a_reset_counts_nothing(door: Door) -> None:
