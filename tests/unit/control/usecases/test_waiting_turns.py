@@ -337,6 +337,18 @@ def test_a_conversation_that_failed_waits_a_moment_for_a_slot_where_it_did_not(
     assert waited_s == pytest.approx(min(freed_after_s, 4.0), abs=0.1)
 
 
+def test_a_conversation_that_failed_takes_any_account_that_did_not_fail_it_and_waits_for_none() -> None:
+    async def story() -> list[tuple[str, float]]:
+        async with open_desk(pool_of("full", "failed", "other"), clock=LoopClock()) as desk:
+            wants = await desk.conversation("full")
+            before = await desk.acquire(wants, GATEWAY)
+            await desk.continuities.note_failure(Failure(wants.continuity.affinity_keys, AccountId("failed")))
+            answers = [before, await desk.acquire(wants, GATEWAY)]
+            return [(a.lease.account_id, a.lease.decision.waited_s) for a in answers if isinstance(a, Granted)]
+
+    assert run_in_virtual_time(story()) == [("full", 0.0), ("other", 0.0)]
+
+
 def test_a_conversation_holds_out_from_when_a_control_that_was_started_serves_anybody_at_all() -> None:
     async def story() -> tuple[str, float]:
         async with open_desk(pool_of("calm", "failed"), clock=LoopClock(), opens_in_s=3.0) as desk:

@@ -222,8 +222,8 @@ class AcquireLease:
         """
         if tie.is_bound or not self._may_hold_out(turn):
             return False
-        if choice.account_id is None and choice.is_busy and tie.is_hurt:
-            return True
+        if tie.is_hurt:
+            return choice.account_id is None and choice.is_busy
         if not tie.is_worth_waiting or tie.preferred in {None, choice.account_id}:
             return False
         return any(p.account_id == tie.preferred and p.reason == NO_SLOT for p in choice.decision.passed_over)
