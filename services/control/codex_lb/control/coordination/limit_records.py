@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -92,9 +92,3 @@ def known_of(limits: Sequence[Limit], told: Sequence[object]) -> Known:
         {LeaseId(ended[i].decode()): _spent.decode(ended[i + 1]) for i in range(0, len(ended), 2)},
         [LeaseId(lease_id.decode()) for lease_id in held],
     )
-
-
-def portions(endings: Sequence[Ending], size: int) -> Iterator[Sequence[Ending]]:
-    """The same, so many at a time."""
-    for start in range(0, len(endings), size):
-        yield endings[start : start + size]

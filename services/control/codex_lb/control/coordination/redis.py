@@ -23,7 +23,6 @@ from codex_lb.control.coordination.limit_records import (
     packed_ending,
     packed_reserving,
     packed_stored,
-    portions,
     use_of,
 )
 from codex_lb.control.coordination.owed import Owed
@@ -45,6 +44,7 @@ from codex_lb.control.usecases.lease_ports import (
     Uncounted,
 )
 from codex_lb.control.usecases.limit_ports import BudgetUse, KeyUse
+from codex_lb.kit.portions import portions
 from codex_lb.kit.redis import Argument
 
 FIRST_JOIN_S = 1.0  # at a start, so that the first turns need not wait; a Redis that is away keeps nobody from starting

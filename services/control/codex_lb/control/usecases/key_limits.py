@@ -24,6 +24,7 @@ from codex_lb.control.usecases.key_book import KeyBook
 from codex_lb.control.usecases.lease_ports import FREE, Ending, Shortfall, Terms
 from codex_lb.control.usecases.limit_ports import Budgets, BudgetUse, KeyUse, Reserving
 from codex_lb.kit.clock import Clock
+from codex_lb.kit.portions import portions
 
 RETRY_AFTER = timedelta(seconds=5)  # turns take seconds to minutes; asking more often would only make noise
 KEYS_AT_ONCE = 100  # that are asked about in one call
@@ -176,8 +177,7 @@ class KeyLimits:
     async def _use(self, keys: Sequence[ApiKey]) -> list[tuple[ApiKey, KeyUse]]:
         """How keys stand, counted where nobody has counted them; nothing of those that nobody can tell of."""
         told: list[tuple[ApiKey, KeyUse]] = []
-        for start in range(0, len(keys), KEYS_AT_ONCE):
-            portion = keys[start : start + KEYS_AT_ONCE]
+        for portion in portions(keys, KEYS_AT_ONCE):
             try:
                 uses = await self._ask(portion)
                 for key, use in zip(portion, uses, strict=True):

@@ -6,16 +6,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import anyio
+import anyio.lowlevel
 import structlog
 
 from codex_lb.control.domain.alert import (
     BURST_WITHIN,
     QUIET,
     Alert,
-    Condition,
     Delivery,
     KeyUse,
-    Recent,
     Seen,
     changes,
     conditions,
@@ -27,11 +26,11 @@ from codex_lb.control.usecases.alert_targets import AlertTargets
 from codex_lb.control.usecases.pool import Member, Pool
 from codex_lb.control.usecases.ports import Store
 from codex_lb.kit.clock import Clock
+from codex_lb.kit.portions import portions
 
-TARGETS_MAX = 50
-NAME_CHARS_MAX = 60
 ALERTS_SHOWN_MAX = 200
 KEPT = timedelta(days=90)
+ACCOUNTS_AT_ONCE = 500  # a millisecond; between such portions turns go on
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -75,7 +74,8 @@ class WatchAlerts:
             open_alerts = {alert.condition.key: alert for alert in await unit.alerts.open()}
             told = await unit.alerts.told_since(now - QUIET)
             recent = await unit.alerts.turns_since(now - BURST_WITHIN)
-        changed = changes(self.conditions(recent, await self._key_use()), open_alerts, told=told, now=now)
+        present = conditions(await self._all_seen(), recent, await self._key_use())
+        changed = changes(present, open_alerts, told=told, now=now)
         for condition in changed.begun:
             await self._targets.tell(condition, is_lasting=True)
         if changed.ended:
@@ -86,9 +86,12 @@ class WatchAlerts:
             for alert in changed.ended:
                 log.info("alert is over", kind=alert.condition.kind.value, subject=alert.condition.subject)
 
-    def conditions(self, recent: Recent, keys: Sequence[KeyUse]) -> Sequence[Condition]:
-        """What is so now."""
-        return list(conditions([self._seen(member) for member in self._pool.members()], recent, keys))
+    async def _all_seen(self) -> list[Seen]:
+        seen: list[Seen] = []
+        for portion in portions(list(self._pool.members()), ACCOUNTS_AT_ONCE):
+            seen += [self._seen(member) for member in portion]
+            await anyio.lowlevel.checkpoint()
+        return seen
 
     def _seen(self, member: Member) -> Seen:
         account, standing = member.account, member.standing_at(self._clock.now())

@@ -16,6 +16,7 @@ from codex_lb.control.store.news import Sieve
 from codex_lb.control.store.structures import EVIDENCE, FINAL, KINDS, generation_of, key_of, restored, structure
 from codex_lb.control.store.tables import accounts, evidence
 from codex_lb.control.store.transaction import Transaction
+from codex_lb.kit.portions import portions
 
 HEADS_PER_STATEMENT_MAX = 5_000  # SQLite takes 32,766 values in a statement, and planning so many takes its time
 
@@ -45,8 +46,8 @@ class EvidenceLog:
         """The newest row of every kind and key; several if they are of the same moment."""
         newest: dict[AccountId, list[Evidence]] = defaultdict(list)
         heads = [head for head in (await self._transaction.run(_HEADS)).scalars() if head is not None]
-        for start in range(0, len(heads), HEADS_PER_STATEMENT_MAX):
-            some = _head.c.evidence_id.in_(heads[start : start + HEADS_PER_STATEMENT_MAX])
+        for portion in portions(heads, HEADS_PER_STATEMENT_MAX):
+            some = _head.c.evidence_id.in_(portion)
             for row in (await self._transaction.run(_AS_NEW_AS_HEAD.where(some))).mappings():
                 newest[AccountId(row["account_id"])].append(restored(row["body"], EVIDENCE[row["kind"]]))
         return newest

@@ -20,6 +20,7 @@ from codex_lb.control.errors import UnstorableError
 from codex_lb.control.store.repositories.inserts import Insert
 from codex_lb.control.store.tables.schema import Instant, Words, instant_as_text, instant_in_utc, without_nul
 from codex_lb.control.store.transaction import Transaction, Values
+from codex_lb.kit.portions import portions
 
 Row: TypeAlias = Mapping[str, object]  # by the names of all columns; structures as JSON already
 
@@ -58,8 +59,7 @@ class ManyRows:
     async def written(self, transaction: Transaction, rows: Sequence[Row]) -> frozenset[str]:
         """Writes them; the keys of those that were written, which the statement returns."""
         keys: set[str] = set()
-        for start in range(0, len(rows), ROWS_PER_STATEMENT_MAX):
-            some = rows[start : start + ROWS_PER_STATEMENT_MAX]
+        for some in portions(rows, ROWS_PER_STATEMENT_MAX):
             keys.update((await transaction.run_text(self._text(len(some)), self._values(some))).scalars())
         return frozenset(keys)
 

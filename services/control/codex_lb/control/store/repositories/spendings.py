@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
@@ -14,6 +14,7 @@ from codex_lb.control.domain.spending import COUNTED, UNPRICED_MICRO_USD_PER_TOK
 from codex_lb.control.store.structures import all_restored
 from codex_lb.control.store.tables import attempts
 from codex_lb.control.store.transaction import Transaction
+from codex_lb.kit.portions import portions
 
 _COLUMNS = (
     attempts.c.lease_id,
@@ -73,17 +74,10 @@ class SqlSpendings:
 
     async def of(self, lease_ids: Collection[LeaseId]) -> Mapping[LeaseId, Spent]:
         found: dict[LeaseId, Spent] = {}
-        for portion in batched(lease_ids, IDS_MAX):
+        for portion in portions(list(lease_ids), IDS_MAX):
             rows = await self._transaction.run(select(*_COLUMNS).where(attempts.c.lease_id.in_(portion)))
             found |= {LeaseId(row["lease_id"]): _spent_of(row) for row in rows.mappings()}
         return found
-
-
-def batched(lease_ids: Collection[LeaseId], size: int) -> Iterator[list[LeaseId]]:
-    """The same in portions."""
-    everything = list(lease_ids)
-    for start in range(0, len(everything), size):
-        yield everything[start : start + size]
 
 
 def _granted(api_key_id: ApiKeyId, since: datetime) -> ColumnElement[bool]:
