@@ -19,7 +19,7 @@ from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.settings import ControlSettings
 from codex_lb.control.usecases.rotate_keys import RETIRED_AFTER_S
 from codex_lb.gateway.app import Gateway, open_gateway
-from codex_lb.gateway.ingress.inline_images import FetchImages
+from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.settings import GatewaySettings
 from codex_lb.kit.clock import SystemClock
 from codex_lb.kit.http_server import HttpServer

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from codex_lb.kit.clock import SystemClock
 from codex_lb.kit.redis import RedisAwayError, Script, open_redis
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.redis_server import PATIENCE_S, RedisServer, redis_server
 
 __all__ = ["redis_server"]
 
@@ -17,7 +17,7 @@ async def test_what_redis_refuses_is_told_once_in_a_while_for_it_will_not_go_awa
 ) -> None:
     wrong = Script.of("return redis.call('NOSUCHCOMMAND')")
 
-    async with open_redis(redis_server.url, SystemClock()) as link:
+    async with open_redis(redis_server.url, SystemClock(), deadline_s=PATIENCE_S) as link:
         with capture_logs() as logged:
             for _ in range(2):
                 with pytest.raises(RedisAwayError, match="ResponseError"):

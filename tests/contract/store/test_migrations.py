@@ -11,12 +11,21 @@ import anyio
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from codex_lb.control.errors import MigrationError
+from codex_lb.control.store import migrations
 from codex_lb.control.store.database import open_database
-from codex_lb.control.store.migrate import MigrationReport, current_revision, head_revision, migrate, needs_migration
+from codex_lb.control.store.migrate import (
+    MigrationReport,
+    current_revision,
+    head_revision,
+    known_revisions,
+    migrate,
+    needs_migration,
+)
 from codex_lb.control.store.tables import metadata
 from tests.contract.store.examples import NOON, account, add_account
 from tests.support.databases import PostgresqlServer, sqlite_url_of
@@ -46,6 +55,14 @@ def forget_the_schema(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("CREATE TABLE precious (value TEXT)")
         connection.execute("INSERT INTO precious VALUES ('kept')")
+
+
+def test_revisions_are_called_as_their_files_and_follow_each_other_in_their_order() -> None:
+    folder = Path(migrations.__path__[0])
+
+    walked = tuple(script.revision for script in ScriptDirectory(str(folder)).walk_revisions())
+
+    assert known_revisions() == walked
 
 
 async def test_tables_and_migrations_agree(database_url: str) -> None:

@@ -11,9 +11,9 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 import pytest
 
 from codex_lb.gateway.outcome import Blame
+from codex_lb.gateway.upstream.aiohttp_session import open_session
 from codex_lb.gateway.upstream.direct import DirectUpstream
 from codex_lb.gateway.upstream.http import BrokenConnectionError, UpstreamHttp
-from codex_lb.gateway.upstream.opening import open_session
 from codex_lb.gateway.upstream.proxied import ProxiedUpstream
 from tests.support.raw_server import Peer, Serve, raw_server
 

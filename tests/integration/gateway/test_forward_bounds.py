@@ -13,7 +13,7 @@ from codex_lb.gateway.errors import UpstreamFailedError
 from codex_lb.gateway.ingress.body import ClientGoneError
 from codex_lb.gateway.leasing.lease import Work
 from codex_lb.gateway.turn.forward import Errand, Forwards, Origin, Poll
-from codex_lb.gateway.upstream.opening import open_upstream
+from codex_lb.gateway.upstream.opening import open_http
 from codex_lb.kit.clock import SystemClock
 from tests.support.pair import Pair
 from tests.support.upstream import hang_headers
@@ -45,8 +45,8 @@ async def leaves() -> None:
 
 @pytest.fixture
 async def forwards(pair: Pair) -> AsyncIterator[Forwards]:
-    async with open_upstream(pair.upstream.chatgpt_url, connect_timeout_s=5) as upstream:
-        yield Forwards(pair.gateway.leases, upstream.http, SystemClock(), lease_wait_s=1)
+    async with open_http(pair.upstream.chatgpt_url, connect_timeout_s=5) as upstream:
+        yield Forwards(pair.gateway.leases, upstream, SystemClock(), lease_wait_s=1)
 
 
 async def test_a_call_that_takes_too_long_is_given_up(pair: Pair, forwards: Forwards) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.ingress.inline_images import (
     AT_ONCE_MAX,
     IMAGE_BYTES_MAX,
     IMAGES_MAX,
-    FetchImages,
     open_image_fetcher,
 )
 from codex_lb.gateway.ingress.public_address import Address

@@ -11,7 +11,7 @@ import pytest
 from codex_lb.gateway.outcome import Blame
 from codex_lb.gateway.upstream.direct import DirectUpstream, head_of
 from codex_lb.gateway.upstream.http import BrokenConnectionError
-from codex_lb.gateway.upstream.opening import open_upstream
+from codex_lb.gateway.upstream.opening import open_http
 from tests.support.certificates import contexts_for
 from tests.support.raw_server import Peer, raw_server
 
@@ -63,8 +63,8 @@ async def test_a_proxy_that_the_environment_names_stands_between(monkeypatch: py
     async with raw_server(serve) as server:
         monkeypatch.setenv("HTTP_PROXY", server.url)
         async with (
-            open_upstream("http://upstream.invalid/backend-api", connect_timeout_s=5) as upstream,
-            upstream.http.post("/codex/responses", headers=[], body=b"{}") as answer,
+            open_http("http://upstream.invalid/backend-api", connect_timeout_s=5) as upstream,
+            upstream.post("/codex/responses", headers=[], body=b"{}") as answer,
         ):
             assert await answer.read(10) == b"ok"
 

@@ -17,7 +17,7 @@ from codex_lb.control.rpcs.instants import wire_instant
 from codex_lb.control.usecases.asked_turn import Granted
 from codex_lb.gateway.continuity.answers import MemoryAnswers
 from codex_lb.gateway.errors import ControlUnavailableError
-from codex_lb.gateway.ingress.inline_images import fetch_nothing
+from codex_lb.gateway.ingress.images import fetch_nothing
 from codex_lb.gateway.leasing import wire
 from codex_lb.gateway.leasing.client import CONTROL_WAIT_S, SETTLE_DELAY_S, refused
 from codex_lb.gateway.leasing.lease import AnchorKind, Lease, LeaseEnd, TurnEnd, Wanted

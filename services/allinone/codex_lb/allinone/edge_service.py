@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -11,17 +12,17 @@ from typing import Protocol
 
 import anyio
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from codex_lb.allinone.banner import Serving
 from codex_lb.allinone.data_dir import WEB_SOCKET_FILE, socket_path
 from codex_lb.allinone.edge import Edge, Part
-from codex_lb.allinone.to_control import open_way_to_control
 from codex_lb.gateway.app import Gateway, open_gateway
 from codex_lb.gateway.settings import GatewaySettings
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import OK, Health, health_routes
 from codex_lb.kit.http_server import HttpServer
+from codex_lb.kit.on_demand import on_demand
 from codex_lb.kit.service import Stop
 
 ATTACH_WITHIN_S = 5.0  # control has started by then; a gateway that still hears nothing had better say so in its health
@@ -60,7 +61,7 @@ class EdgeService:
         host, port = self._bound.getsockname()[:2]
         async with (
             open_gateway(self._settings, self._clock) as gateway,
-            open_way_to_control(socket_path(self._data_dir, WEB_SOCKET_FILE)) as to_control,
+            way_to_control(socket_path(self._data_dir, WEB_SOCKET_FILE)) as to_control,
         ):
             gateway.health.started()
             self._health.add("gateway", partial(trouble_of, gateway.health))
@@ -90,6 +91,23 @@ class EdgeService:
                 await server.run(stop, serving)
             finally:
                 draining.cancel()
+
+
+@asynccontextmanager
+async def way_to_control(socket: Path) -> AsyncIterator[ASGIApp]:
+    """Loaded for the first request that is for control."""
+
+    def load() -> AbstractAsyncContextManager[ASGIApp]:
+        from codex_lb.allinone.to_control import open_way_to_control
+
+        return open_way_to_control(socket)
+
+    async with on_demand(load) as get:
+
+        async def to_control(scope: Scope, receive: Receive, send: Send) -> None:
+            await (await get())(scope, receive, send)
+
+        yield to_control
 
 
 async def attached(gateway: Gateway, stop: Stop) -> None:

@@ -11,7 +11,7 @@ import structlog
 from starlette.types import ASGIApp
 
 from codex_lb.gateway.endpoints import Parts, make_app
-from codex_lb.gateway.ingress.inline_images import FetchImages, fetch_nothing, open_image_fetcher
+from codex_lb.gateway.ingress.images import FetchImages, fetch_nothing, open_fetcher
 from codex_lb.gateway.leasing.client import LeaseClient, open_lease_client
 from codex_lb.gateway.leasing.key_usage import KeyUsages
 from codex_lb.gateway.leasing.outbox import Outbox
@@ -23,8 +23,8 @@ from codex_lb.gateway.turn.measure import TurnMetrics
 from codex_lb.gateway.turn.turn import TurnLimits, Turns
 from codex_lb.gateway.upstream.headers import VERSION
 from codex_lb.gateway.upstream.http import UpstreamHttp
-from codex_lb.gateway.upstream.opening import open_upstream
-from codex_lb.gateway.upstream.websocket import AiohttpSockets
+from codex_lb.gateway.upstream.opening import open_http, open_sockets
+from codex_lb.gateway.upstream.websocket import UpstreamSockets
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import Health
 from codex_lb.kit.http_server import HttpServer
@@ -57,12 +57,14 @@ async def open_gateway(
     replica_id = new_id("gw")
     token = settings.service_token.get_secret_value() if settings.service_token else None
     outbox = Outbox(settings.data_dir / "outbox")
+    base_url, connect_timeout_s = settings.upstream_base_url, settings.upstream_connect_timeout_seconds
     async with (
         open_channel(settings.control_target, tls_ca_file=settings.control_tls_ca_file, service_token=token) as channel,
-        open_upstream(
-            settings.upstream_base_url, connect_timeout_s=settings.upstream_connect_timeout_seconds
-        ) as upstream,
-        open_image_fetcher(settings.image_inline_allowed_hosts) as fetch_public_images,
+        open_http(base_url, connect_timeout_s=connect_timeout_s) as upstream,
+        open_sockets(
+            base_url, clock, connect_timeout_s=connect_timeout_s, frame_bytes_max=settings.max_sse_event_bytes
+        ) as sockets,
+        open_fetcher(settings.image_inline_allowed_hosts) as fetch_public_images,
         open_lease_client(channel, outbox, clock, replica_id=replica_id, version=VERSION) as leases,
         anyio.create_task_group() as tasks,
     ):
@@ -71,12 +73,9 @@ async def open_gateway(
         policies = PolicyClient(channel, replica_id=replica_id)
         tasks.start_soon(policies.run)
         metrics = MetricsRegistry()
-        sockets = AiohttpSockets(
-            upstream.session, settings.upstream_base_url, clock, frame_bytes_max=settings.max_sse_event_bytes
-        )
-        turns = make_turns(leases, upstream.http, sockets, policies, metrics, settings, clock)
+        turns = make_turns(leases, upstream, sockets, policies, metrics, settings, clock)
         measure(metrics, turns, leases)
-        forwards = Forwards(leases, upstream.http, clock, lease_wait_s=settings.lease_wait_seconds)
+        forwards = Forwards(leases, upstream, clock, lease_wait_s=settings.lease_wait_seconds)
         gate = make_gate(policies, settings, clock)
         health = health_of(leases, policies)
         parts = Parts(turns, forwards, sockets, gate, policies, fetch_images, KeyUsages(channel), clock, settings)
@@ -88,7 +87,7 @@ async def open_gateway(
 def make_turns(
     leases: LeaseClient,
     upstream: UpstreamHttp,
-    sockets: AiohttpSockets,
+    sockets: UpstreamSockets,
     policies: PolicyClient,
     metrics: MetricsRegistry,
     settings: GatewaySettings,

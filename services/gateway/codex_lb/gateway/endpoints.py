@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from codex_lb.gateway.continuity.answers import MemoryAnswers
 from codex_lb.gateway.continuity.owners import MemoryOwners, Owners
 from codex_lb.gateway.errors import GatewayError, MethodNotAllowedError, NotFoundError, envelope
-from codex_lb.gateway.ingress.inline_images import FetchImages
+from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.leasing.key_usage import KeyUsages
 from codex_lb.gateway.leasing.policy import PolicyClient
 from codex_lb.gateway.routes.chat import Chat
@@ -38,7 +38,7 @@ from codex_lb.gateway.settings import GatewaySettings
 from codex_lb.gateway.turn.delivery import Dialect
 from codex_lb.gateway.turn.forward import Forwards
 from codex_lb.gateway.turn.turn import Turns
-from codex_lb.gateway.upstream.websocket import AiohttpSockets
+from codex_lb.gateway.upstream.websocket import UpstreamSockets
 from codex_lb.kit.clock import Clock
 from codex_lb.kit.health import Health, health_routes
 
@@ -53,7 +53,7 @@ class Parts:
 
     turns: Turns
     forwards: Forwards
-    sockets: AiohttpSockets
+    sockets: UpstreamSockets
     gate: Gate
     policies: PolicyClient
     fetch_images: FetchImages

@@ -18,7 +18,6 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from codex_lb.kit.clock import Clock
 
-DEADLINE_S = 0.1  # a healthy server in the same network answers in a hundredth of it
 CONNECTIONS_MAX = 32  # calls at once; more would wait for the server anyway, which runs one at a time
 FAILURES_MAX = 3  # in a row, before the server is taken for gone: one may be a hiccup
 ASKED_AGAIN_AFTER_S = 0.5  # how often one call is let through to a server that is taken for gone
@@ -103,7 +102,7 @@ class Breaker:
 class RedisLink:
     """One Redis, for as many callers as there are. Every method raises RedisAwayError."""
 
-    def __init__(self, client: Redis, breaker: Breaker, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, client: Redis, breaker: Breaker, *, deadline_s: float) -> None:
         self._client = client
         self.breaker = breaker
         self.deadline_s = deadline_s
@@ -170,7 +169,7 @@ class Guard:
 
 
 @asynccontextmanager
-async def open_redis(url: str, clock: Clock, *, deadline_s: float = DEADLINE_S) -> AsyncIterator[RedisLink]:
+async def open_redis(url: str, clock: Clock, *, deadline_s: float) -> AsyncIterator[RedisLink]:
     """Connects when first used, and anew whenever a connection turns out to be dead."""
     pool = BlockingConnectionPool.from_url(
         url,

@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import Final
@@ -24,6 +24,7 @@ import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.ingress.public_address import Address, is_public
 from codex_lb.gateway.upstream.headers import VERSION
 
@@ -42,7 +43,6 @@ HEADERS: Final = {"Accept": ", ".join(TYPES), "Accept-Encoding": "identity", "Us
 log = structlog.get_logger(__name__)
 
 IsPublic = Callable[[Address], bool]
-FetchImages = Callable[[Sequence[str]], Awaitable[dict[str, str]]]  # URLs, to the data URLs of those that could be had
 
 
 @asynccontextmanager
@@ -72,11 +72,6 @@ async def open_image_fetcher(
     )
     async with session:
         yield ImageFetcher(session, frozenset(allowed_hosts), may_connect, within_s=within_s).fetch_all
-
-
-async def fetch_nothing(_urls: Sequence[str]) -> dict[str, str]:
-    """When fetching is switched off."""
-    return {}
 
 
 class NoImageError(Exception):

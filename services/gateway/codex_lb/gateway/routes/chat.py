@@ -12,7 +12,7 @@ from codex_lb.gateway.continuity.thoughts import MemoryThoughts, Sealed
 from codex_lb.gateway.errors import DrainingError, GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
 from codex_lb.gateway.ingress.hang_up import hang_up_of
-from codex_lb.gateway.ingress.inline_images import FetchImages
+from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.leasing.policy import ListedModel
 from codex_lb.gateway.routes.gate import Gate, answer_headers
 from codex_lb.gateway.routes.reading import Asked, catalog_of, check_model, receive_request, terms_of, turn_of

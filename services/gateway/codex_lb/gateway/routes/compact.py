@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from codex_lb.gateway.errors import DrainingError, GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
 from codex_lb.gateway.ingress.hang_up import hang_up_of
-from codex_lb.gateway.ingress.inline_images import FetchImages
+from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.routes.gate import Admitted, Gate, answer_headers
 from codex_lb.gateway.routes.reading import (
     Asked,

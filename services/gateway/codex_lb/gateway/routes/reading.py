@@ -13,7 +13,7 @@ from codex_lb.gateway.continuity.classify import classify
 from codex_lb.gateway.continuity.prefixes import Chain
 from codex_lb.gateway.errors import ForbiddenError, KeyLimitReachedError
 from codex_lb.gateway.ingress.body import read_body, unpack
-from codex_lb.gateway.ingress.inline_images import FetchImages
+from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.leasing.policy import KeyPolicy, ListedModel, ReachedLimit
 from codex_lb.gateway.routes.gate import Admitted, header
 from codex_lb.gateway.translate.image_parts import image_urls, with_images

@@ -8,7 +8,7 @@ from codex_lb.gateway.continuity.answers import MemoryAnswers, input_items, is_t
 from codex_lb.gateway.errors import DrainingError, GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
 from codex_lb.gateway.ingress.hang_up import hang_up_of
-from codex_lb.gateway.ingress.inline_images import FetchImages
+from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.routes.gate import Admitted, Gate, answer_headers
 from codex_lb.gateway.routes.reading import (
     Asked,

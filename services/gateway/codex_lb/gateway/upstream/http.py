@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-import aiohttp
-
 from codex_lb.gateway.outcome import Blame, Fault
 from codex_lb.gateway.upstream.headers import Header
 
@@ -76,12 +74,11 @@ NO_ANSWER = Fault("upstream_unavailable", Blame.UPSTREAM, "Upstream closed the c
 
 def unreached(error: Exception) -> Fault:
     """A request that got no status line. Whether it was read nobody knows; nothing was shown, so it may go again."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
+    if isinstance(error, socket.gaierror):
         return Fault("upstream_unavailable", Blame.NETWORK, "Upstream's name could not be resolved")
     if isinstance(error, TimeoutError):
         return Fault("upstream_unavailable", Blame.NETWORK, "Upstream did not accept the connection in time")
-    is_open = isinstance(error, aiohttp.ClientError) and not isinstance(error, aiohttp.ClientConnectorError)
-    if is_open or isinstance(error, ConnectionResetError | BrokenPipeError):
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
         return NO_ANSWER
     return Fault("upstream_unavailable", Blame.NETWORK, "Upstream could not be reached")
 

@@ -8,8 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import aiohttp
 from yarl import URL
 
+from codex_lb.gateway.upstream.aiohttp_session import unreached
 from codex_lb.gateway.upstream.headers import Header
-from codex_lb.gateway.upstream.http import BrokenConnectionError, UpstreamAnswer, cut_off, unreached
+from codex_lb.gateway.upstream.http import BrokenConnectionError, UpstreamAnswer, cut_off
 
 SLICE_BYTES = 256 * 2**10  # of a large body: as much as the socket takes without holding up other turns
 
