@@ -20,7 +20,7 @@ import uvloop
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bench import subjects
-from bench.load import request, together
+from bench.load import together
 from bench.loads import body
 from codex_lb.allinone.admin.client import Admin, local, open_admin
 from codex_lb.api.admin.v1 import report_service_pb2 as reports
@@ -97,10 +97,10 @@ async def measured(database: str, url: str, rows: int, *, purging: bool, within_
         async with subjects.start_upstream() as upstream, subjects.all_in_one(upstream.url, folder, env=env) as subject:
             assert subject.system is not None
             async with open_admin(local(subject.system.data_dir)) as admin:
-                quiet_s = await longest_gap(subject.url, within_s=5.0, meanwhile=None)
+                quiet_s = await longest_gap(subject, within_s=5.0, meanwhile=None)
                 took: dict[str, list[float]] = {}
                 gap_s = await longest_gap(
-                    subject.url,
+                    subject,
                     within_s=within_s,
                     meanwhile=lambda: asked(admin, rows, took, until=time.monotonic() + within_s),
                 )
@@ -113,13 +113,15 @@ async def measured(database: str, url: str, rows: int, *, purging: bool, within_
     return gap_s < GAP_MAX_S and all(max(times) < ASKED_MAX_S for times in took.values())
 
 
-async def longest_gap(url: str, *, within_s: float, meanwhile: Callable[[], Awaitable[None]] | None) -> float:
+async def longest_gap(
+    subject: subjects.Subject, *, within_s: float, meanwhile: Callable[[], Awaitable[None]] | None
+) -> float:
     """How much later than upstream wrote it the latest event of all streams arrived."""
     events = int((within_s + 2.0) * 1000 / EVENTS_APART_MS)
     tasks: list[asyncio.Future[None]] = []
     seen = await together(
-        url,
-        request(url, subjects.PATH, body(1024), f"{events} 200 {EVENTS_APART_MS}"),
+        subject.url,
+        subject.request(body(1024), f"{events} 200 {EVENTS_APART_MS}"),
         streams=STREAMS,
         within_s=1.0,
         midway=lambda: tasks.append(asyncio.ensure_future(meanwhile())) if meanwhile else None,
