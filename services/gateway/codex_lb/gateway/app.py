@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -11,7 +11,7 @@ import structlog
 from starlette.types import ASGIApp
 
 from codex_lb.gateway.endpoints import Parts, make_app
-from codex_lb.gateway.ingress.images import FetchImages, fetch_nothing, open_fetcher
+from codex_lb.gateway.ingress.images import FetchImages, fetch_nothing
 from codex_lb.gateway.leasing.client import LeaseClient, open_lease_client
 from codex_lb.gateway.leasing.key_usage import KeyUsages
 from codex_lb.gateway.leasing.outbox import Outbox
@@ -30,6 +30,7 @@ from codex_lb.kit.health import Health
 from codex_lb.kit.http_server import HttpServer
 from codex_lb.kit.ids import new_id
 from codex_lb.kit.metrics import MetricsRegistry, metrics_app
+from codex_lb.kit.on_demand import on_demand
 from codex_lb.kit.rpc_channel import open_channel
 from codex_lb.kit.service import Stop
 
@@ -82,6 +83,23 @@ async def open_gateway(
         app, drain = make_app(parts, health)
         yield Gateway(app, health, turns, leases, policies, metrics, drain)
         tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_fetcher(allowed_hosts: Collection[str]) -> AsyncIterator[FetchImages]:
+    """Fetches; what it takes is loaded for the first image."""
+
+    def load() -> AbstractAsyncContextManager[FetchImages]:
+        from codex_lb.gateway.ingress.inline_images import open_image_fetcher  # noqa: PLC0415 - brings aiohttp
+
+        return open_image_fetcher(allowed_hosts)
+
+    async with on_demand(load) as get:
+
+        async def fetch(urls: Sequence[str]) -> dict[str, str]:
+            return await (await get())(urls)
+
+        yield fetch
 
 
 def make_turns(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +9,6 @@ from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.memory import MemoryLeases
 from codex_lb.control.coordination.tickets import MemoryTickets
-from codex_lb.control.settings import ControlSettings
 from codex_lb.control.usecases.event_ports import Events
 from codex_lb.control.usecases.follow_others import TakeIn
 from codex_lb.control.usecases.lease_ports import Leases
@@ -32,18 +29,11 @@ class Sharing:
     told: TakeIn | None = None  # of conversations and tickets
 
 
-@asynccontextmanager
-async def open_sharing(settings: ControlSettings, clock: Clock, timing: Timing, term: int) -> AsyncIterator[Sharing]:
-    """Known to this control alone, or to all that share a Redis."""
-    if settings.redis_url is None:
-        tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=timing.ticket_ttl_s)
-        leases = MemoryLeases(ttl_s=timing.lease_ttl_s)
-        yield Sharing(leases, leases.budgets, MemoryContinuities(clock), tickets)
-        return
-    from codex_lb.control.assembly.sharing_by_redis import share  # noqa: PLC0415 - brings Redis's client
-
-    async with share(settings.redis_url, settings.redis_pool, clock, timing, term) as sharing:
-        yield sharing
+def kept_alone(clock: Clock, timing: Timing, term: int) -> Sharing:
+    """Known to this control alone."""
+    tickets = MemoryTickets(term=term, new_ticket_id=partial(new_id, "ticket"), ttl_s=timing.ticket_ttl_s)
+    leases = MemoryLeases(ttl_s=timing.lease_ttl_s)
+    return Sharing(leases, leases.budgets, MemoryContinuities(clock), tickets)
 
 
 def announcing_s(leases: Leases, timing: Timing, term: int) -> float:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from codex_lb.control.assembly.sharing import Sharing, open_sharing
+from codex_lb.control.assembly.sharing import Sharing, kept_alone
 from codex_lb.control.assembly.timing import Timing
 from codex_lb.control.coordination.continuities import MemoryContinuities
 from codex_lb.control.coordination.tickets import MemoryTickets
@@ -115,6 +115,18 @@ async def open_state(settings: ControlSettings, clock: Clock, timing: Timing) ->
                 prices=prices,
                 deliveries=deliveries,
             )
+
+
+@asynccontextmanager
+async def open_sharing(settings: ControlSettings, clock: Clock, timing: Timing, term: int) -> AsyncIterator[Sharing]:
+    """What this control coordinates with, alone or over the Redis that it shares with others."""
+    if settings.redis_url is None:
+        yield kept_alone(clock, timing, term)
+        return
+    from codex_lb.control.assembly.sharing_by_redis import share  # noqa: PLC0415 - brings Redis's client
+
+    async with share(settings.redis_url, settings.redis_pool, clock, timing, term) as sharing:
+        yield sharing
 
 
 async def next_term(store: Store) -> int:
