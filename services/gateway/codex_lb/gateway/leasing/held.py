@@ -39,6 +39,11 @@ class Holding:
         self._leases = leases
         self._is_to_tell = lease.is_creating_limited
 
+    def calls(self) -> None:
+        """Upstream is called; what an earlier call under the lease came to says nothing of this one."""
+        self.end.calls += 1
+        self.end.has_begun = False
+
     def begun(self) -> None:
         """Upstream begins to answer; control is told once, where it wants to know."""
         self.end.has_begun = True

@@ -98,7 +98,7 @@ class LeaseEnd:
     quota_at: datetime | None = None
     anchors: tuple[Anchor, ...] = ()  # state that passed by and belongs to the account
     failure_keys: tuple[bytes, ...] = ()  # of the conversation, by which it is known again if it failed
-    has_begun: bool = False  # upstream began to answer
+    has_begun: bool = False  # upstream began to answer the last call
     silent_s: float = 0.0  # for how long upstream had said nothing when the client hung up
 
 

@@ -79,7 +79,7 @@ class HttpAttempt:
             content_encoding=content_encoding,
             request_id=request.turn_id,
         )
-        holding.end.calls += 1
+        holding.calls()
         context.timings.dispatched_s = context.elapsed()
         try:
             async with self._upstream.post(RESPONSES_PATH, headers=headers, body=body) as answer:

@@ -230,7 +230,7 @@ class Forward:
             accept=errand.accept,
             content_type=errand.content_type,
         )
-        holding.end.calls += 1
+        holding.calls()
         self._timings.dispatched_s = self._elapsed()
         try:
             async with self._forwards.upstream.request(

@@ -89,7 +89,7 @@ class SocketAttempt:
         return outcome
 
     async def _spoken(self, holding: Holding, relay: Relay) -> Outcome:
-        holding.end.calls += 1
+        holding.calls()
         context = self._context
         context.timings.dispatched_s = context.elapsed()
         try:
