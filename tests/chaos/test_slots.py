@@ -64,7 +64,7 @@ async def test_slots_are_never_exceeded_never_idle_and_shared_fairly(services: S
     rows = [row for row in await services.upstream.log("responses") if row.ended_at is not None]
     assert _most_at_once(rows) == SLOTS
     assert min(served[name] for name in CLIENTS) >= TURNS / len(CLIENTS) / 2
-    assert _used_share(rows) >= 0.9  # of three slots, while thirty clients wait
+    assert _used_share(rows) >= 0.95  # of three slots, while thirty clients wait
 
 
 async def test_slots_of_a_killed_gateway_return(services: System) -> None:
@@ -81,7 +81,7 @@ async def test_slots_of_a_killed_gateway_return(services: System) -> None:
         tasks.cancel_scope.cancel()
 
     assert answer.status_code == 200
-    assert waited_s < RETURN_WITHIN_S + 2  # and a tick, and the turn itself
+    assert waited_s < RETURN_WITHIN_S
     await services.settled()
     abandoned = services.query("select count(*) from attempts where outcome = 'abandoned'")
     assert abandoned == [(SLOTS,)]

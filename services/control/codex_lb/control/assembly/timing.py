@@ -12,7 +12,8 @@ from codex_lb.control.usecases.rotate_keys import RETIRED_AFTER_S
 class Timing:
     """How long what lasts, and how often what is done, in seconds."""
 
-    lease_ttl_s: float = 10.0  # how soon a dead gateway's slots return; five heartbeats may get lost before
+    # A dead gateway's slots return within ten seconds, the tick that finds it included; four heartbeats may get lost before.
+    lease_ttl_s: float = 8.5
     heartbeat_period_s: float = 2.0
     # How long a restarted control waits for gateways to tell what they hold before it grants: they reconnect within
     # a second; a restart should cost new turns little more.
