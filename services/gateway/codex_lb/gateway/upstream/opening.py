@@ -29,7 +29,7 @@ async def open_http(base_url: str, *, connect_timeout_s: float) -> AsyncIterator
             yield direct
         return
     from codex_lb.gateway.upstream.aiohttp_session import open_session  # noqa: PLC0415 - brings aiohttp
-    from codex_lb.gateway.upstream.proxied import ProxiedUpstream  # noqa: PLC0415
+    from codex_lb.gateway.upstream.proxied import ProxiedUpstream  # noqa: PLC0415 - brings aiohttp too
 
     async with open_session(connect_timeout_s=connect_timeout_s, is_proxied=True) as session:
         yield ProxiedUpstream(session, base_url)
