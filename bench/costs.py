@@ -29,6 +29,7 @@ async def cost(
 ) -> Figures:
     """Microseconds of CPU per turn, or per event of a turn; in all, part by part, and of the bench itself."""
     for subject in subjects:
+        await load.begin(subject)
         await load.run(subject, seconds)  # connections, caches, plans
     seen = Rounds()
     with beside(urgent=False) as others:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
+from string import ascii_lowercase
 from typing import Protocol
 
 import zstandard
@@ -18,6 +22,9 @@ LONG, LONG_EVENTS = "500 200 0", 505
 CLIENTS = 16
 PACED_STREAMS, PACED_GAP_MS = 50, 20
 LARGE_BYTES = 8 * 2**20
+KNOWN_WITHIN_S = 1.0  # after a turn, control knows whose the conversation is
+VOCABULARY = 5000  # words of the texts in it
+ENDS = ("\n", ":\n", ' = "x"\n', "()\n", "\n\n")  # of their lines
 
 
 class Load(Protocol):
@@ -26,6 +33,9 @@ class Load(Protocol):
     @property
     def per(self) -> int:
         """The events of a turn when an event is what counts, else 1."""
+
+    async def begin(self, subject: Subject) -> None:
+        """What comes before, once."""
 
     async def run(self, subject: Subject, seconds: float) -> Seen:
         """Asks for about so long."""
@@ -41,6 +51,13 @@ class Repeated:
     per: int = 1
     headers: tuple[str, ...] = ()
     path: str | None = None  # else the subject's own
+    before: bytes = b""  # what the conversation was asked earlier: what thoughts it holds are then that account's
+
+    async def begin(self, subject: Subject) -> None:
+        if self.before:
+            asked = subject.request(self.before, self.answer, *self.headers)
+            await closed_loop(subject.url, asked, clients=1, turns=1)
+            await asyncio.sleep(KNOWN_WITHIN_S)
 
     async def run(self, subject: Subject, seconds: float) -> Seen:
         asked = subject.request(self.data, self.answer, *self.headers, path=self.path)
@@ -53,6 +70,9 @@ class Paced:
 
     data: bytes
     per: int
+
+    async def begin(self, subject: Subject) -> None:
+        """Nothing."""
 
     async def run(self, subject: Subject, seconds: float) -> Seen:
         _ = seconds  # the events of a stream decide
@@ -74,19 +94,38 @@ def chat_body() -> bytes:
     return json.dumps(asked).encode()
 
 
-def packed_body() -> bytes:
-    """8 MB that zstd packs as it packs a conversation: to about a quarter."""
-    words = [f"{number:x} " for number in Random(1).choices(range(2**16), k=2 * 2**20)]
-    text = "".join(words)[:LARGE_BYTES].encode()
-    return zstandard.compress(body(2**10).replace(b"x" * 700, text))
+def conversation(size: int) -> bytes:
+    """About so many bytes of a conversation of Codex's: thoughts that are sealed, commands, and what they printed."""
+    chance = Random(1)
+    words = ["".join(chance.choices(ascii_lowercase + "_", k=chance.randint(2, 12))) for _ in range(VOCABULARY)]
+    often = list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1)))  # as words are in texts and programs
+    message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Mend the tests."}]}
+    items: list[dict[str, object]] = [message]
+    room = size
+    while room > 0:
+        said = (chance.choices(words, cum_weights=often, k=8) for _ in range(chance.randint(10, 250)))
+        lines = [" " * 4 * chance.randint(0, 3) + " ".join(line) + chance.choice(ENDS) for line in said]
+        thought = {"type": "reasoning", "summary": [], "encrypted_content": b64encode(chance.randbytes(1200)).decode()}
+        call = {"type": "function_call", "call_id": f"call_{room}", "name": "shell", "arguments": '{"command":["ls"]}'}
+        output = {"type": "function_call_output", "call_id": f"call_{room}", "output": "".join(lines)}
+        turn = [thought, call, output]
+        items += turn
+        room -= len(json.dumps(turn))
+    asked = {"model": "gpt-5.5", "instructions": "Answer briefly.", "input": items, "stream": True, "store": False}
+    return json.dumps(asked, separators=(",", ":")).encode()
 
 
-SESSION = "session-id: 0199"  # as Codex sends it with a large body
+def large(pack: Callable[[bytes], bytes], *headers: str) -> Repeated:
+    """A long conversation, with the header by which Codex names it."""
+    named = ("session-id: 0199", *headers)
+    return Repeated(pack(conversation(LARGE_BYTES)), SHORT, clients=2, headers=named, before=pack(body(1024)))
+
+
 LOADS: dict[str, Callable[[], Load]] = {
     "short": lambda: Repeated(body(1024), SHORT),
     "long": lambda: Repeated(body(1024), LONG, clients=4, per=LONG_EVENTS),
     "paced": lambda: Paced(body(1024), per=105),
     "chat": lambda: Repeated(chat_body(), LONG, clients=4, per=LONG_EVENTS, path="/v1/chat/completions"),
-    "body": lambda: Repeated(body(LARGE_BYTES), SHORT, clients=2, headers=(SESSION,)),
-    "zstd": lambda: Repeated(packed_body(), SHORT, clients=2, headers=(SESSION, "content-encoding: zstd")),
+    "body": lambda: large(bytes),
+    "zstd": lambda: large(zstandard.compress, "content-encoding: zstd"),
 }

@@ -51,6 +51,7 @@ async def main(asked: argparse.Namespace) -> None:
             subjects.start_upstream() as upstream,
             STARTED[asked.subject](upstream.url, Path(name) / "subject") as subject,
         ):
+            await load.begin(subject)
             await load.run(subject, ROUND_S)
             counted = await count(load, subject, asked.seconds)
             files = {part: f"{asked.raw or name}/{asked.load}-{part}.txt" for part in subject.parts}

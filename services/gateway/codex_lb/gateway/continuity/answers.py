@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from codex_lb.kit.needle import Needle
+
+PREVIOUS, REFERENCE = Needle(b'"previous_response_id"'), Needle(b'"item_reference"')
 BYTES_MAX = 32 * 2**20  # of items; conversations that rely on this are short, or would rather send themselves
 
 Members = dict[str, msgspec.Raw]
@@ -96,7 +99,7 @@ def recalled(body: bytes, answers: MemoryAnswers, scope: str) -> tuple[bytes, st
     """The body with what it refers to put back in full, and the response it continues; as it came where it refers to
     nothing, or nothing of it is remembered.
     """
-    if b'"previous_response_id"' not in body and b'"item_reference"' not in body:
+    if not (PREVIOUS.is_in(body) or REFERENCE.is_in(body)):
         return body, ""
     wants = _read(body)
     items = input_items(body)
@@ -130,7 +133,7 @@ def input_items(body: bytes) -> list[bytes] | None:
 
 
 def _resolved(item: bytes, answers: MemoryAnswers, scope: str) -> bytes:
-    if b'"item_reference"' not in item:
+    if not REFERENCE.is_in(item):
         return item
     return answers.item(scope, _id_of(item)) or item
 

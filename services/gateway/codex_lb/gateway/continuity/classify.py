@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 import msgspec
 
 from codex_lb.gateway.continuity.prefixes import Chain, chain_of, continued
 from codex_lb.gateway.leasing.lease import Anchor, AnchorKind
+from codex_lb.kit.needle import Needle
 
 RawHeader = tuple[bytes, bytes]
 
@@ -29,6 +32,8 @@ SESSION_HEADERS = (
 # The first byte of an affinity key says what the conversation is known by; control shows it to its operator.
 BY_SESSION, BY_CACHE_KEY, BY_PREFIX = b"s", b"c", b"p"
 CIPHERTEXT_CHARS_MIN = 16  # shorter is no ciphertext
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_SEALED, _FILE = Needle(b'"encrypted_content"'), Needle(b'"file_id"')
 _FILE_ID = re.compile(rb'"file_id"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -78,37 +83,44 @@ def classify(headers: Iterable[RawHeader], body: bytes, *, behind: Chain | None 
 def anchors_in(data: bytes) -> tuple[Anchor, ...]:
     """Everything in a body, in an event, or in an item, that only one account can read; the newest last."""
     found: list[Anchor] = []
-    if b'"encrypted_content"' in data:
-        found += _sealed_in(data)
-    if b'"file_id"' in data:
-        found += [Anchor(AnchorKind.FILE, digest_of(match[1])) for match in _FILE_ID.finditer(data)]
+    if _SEALED.is_in(data):
+        with suppress(*UNREADABLE):
+            found += map(_anchor_of, _sealed_in(msgspec.json.decode(data, type=Sealed))[-ANCHORS_MAX:])
+    files = (_FILE_ID.match(data, at) for at in _FILE.places(data))
+    found += [Anchor(AnchorKind.FILE, digest_of(file[1])) for file in files if file]
     return tuple(found[-ANCHORS_MAX:])
 
 
 class Sealed(msgspec.Struct):
-    """What is read of an item, or of what holds items."""
+    """What is read of an item, or of what holds items: all in one pass, for bodies are large."""
 
     type: object = None
     encrypted_content: object = None
-    item: msgspec.Raw = msgspec.Raw()
-    input: msgspec.Raw = msgspec.Raw()
+    item: Held = None
+    input: Held = None
 
 
-def _sealed_in(data: bytes, *, levels: int = 2) -> list[Anchor]:
-    """Ciphertexts. A thought may be left out; whatever else is sealed is taken for what the turn means nothing without."""
-    try:
-        read = msgspec.json.decode(data, type=Sealed)
-        inner = [read.item] if bytes(read.item) else []
-        if bytes(read.input).startswith(b"["):
-            inner += msgspec.json.decode(read.input, type=list[msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
-    sealed = [bytes(one) for one in inner if levels and b'"encrypted_content"' in bytes(one)]
-    found = [anchor for one in sealed for anchor in _sealed_in(one, levels=levels - 1)]
-    if isinstance(read.encrypted_content, str) and len(read.encrypted_content) >= CIPHERTEXT_CHARS_MIN:
-        kind = AnchorKind.REASONING if read.type == "reasoning" else AnchorKind.COMPACTION
-        found.append(Anchor(kind, digest_of(read.encrypted_content.encode("utf-8", "surrogatepass"))))
+# What stands there may be anything; only objects and lists of objects are looked into.
+Scalar: TypeAlias = str | int | float | bool | None
+Held: TypeAlias = Sealed | list[Sealed | list[msgspec.Raw] | Scalar] | Scalar
+
+
+def _sealed_in(holder: Sealed, *, levels: int = 2) -> list[Sealed]:
+    """What holds a ciphertext, inside and itself."""
+    found: list[Sealed] = []
+    for held in (holder.item, holder.input) if levels else ():
+        for one in held if isinstance(held, list) else (held,):
+            if isinstance(one, Sealed) and (one.encrypted_content or one.item or one.input):
+                found += _sealed_in(one, levels=levels - 1)
+    if isinstance(holder.encrypted_content, str) and len(holder.encrypted_content) >= CIPHERTEXT_CHARS_MIN:
+        found.append(holder)
     return found
+
+
+def _anchor_of(sealed: Sealed) -> Anchor:
+    """A thought may be left out; whatever else is sealed is taken for what the turn means nothing without."""
+    kind = AnchorKind.REASONING if sealed.type == "reasoning" else AnchorKind.COMPACTION
+    return Anchor(kind, digest_of(str(sealed.encrypted_content).encode("utf-8", "surrogatepass")))
 
 
 def session_keys(headers: Iterable[RawHeader]) -> tuple[bytes, ...]:
@@ -130,14 +142,14 @@ def read_conversation(body: bytes) -> Conversation | None:
     """What a conversation is known by; None when it cannot be read."""
     try:
         return msgspec.json.decode(body, type=Conversation)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 
 def _items_of(given: msgspec.Raw) -> list[bytes]:
     try:
         return [bytes(item) for item in msgspec.json.decode(given, type=list[msgspec.Raw])]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return [bytes(given)]
 
 

@@ -12,11 +12,12 @@ import msgspec
 
 from codex_lb.gateway.translate.members import UNREADABLE, word, written
 from codex_lb.gateway.translate.rewriting import each, members_of, with_members
+from codex_lb.kit.needle import Needle
 
 PARTS_MAX = 16  # replaced in one request
 INLINED_BYTES_MAX = 64 * 2**20  # written into one request: a short one could name one large image a thousand times
 URL_BYTES_MAX = 8192  # longer ones are no addresses of images, and servers refuse them
-MARKS: Final = (b'"input_image"', b"https:")  # not "https://": some encoders escape slashes
+IMAGE, HTTPS = Needle(b'"input_image"'), Needle(b"https:")  # not "https://": some encoders escape slashes
 HOLDERS: Final = ("content", "output")  # of messages; of what a tool answered
 
 
@@ -44,7 +45,7 @@ def with_images(body: bytes, images: Mapping[str, str]) -> bytes:
 
 def _rewritten(body: bytes, replacement: Callable[[str], str | None]) -> bytes:
     """The body with the https URLs of images replaced for which there is a replacement; itself when there is none."""
-    if any(mark not in body for mark in MARKS):
+    if not (IMAGE.is_in(body) and HTTPS.is_in(body)):
         return body
 
     def part(raw: msgspec.Raw) -> msgspec.Raw:
@@ -56,7 +57,7 @@ def _rewritten(body: bytes, replacement: Callable[[str], str | None]) -> bytes:
         return raw if new is None else written({**members, "image_url": new})
 
     def item(raw: msgspec.Raw) -> msgspec.Raw:
-        if MARKS[0] not in bytes(raw):
+        if not IMAGE.is_in(raw):
             return raw
         return with_members(raw, HOLDERS, lambda held: each(held, part))
 

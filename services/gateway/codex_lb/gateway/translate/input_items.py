@@ -14,10 +14,12 @@ from codex_lb.gateway.errors import InvalidRequestError
 from codex_lb.gateway.translate.chat_messages import PARTS_OF_THOUGHT, Conversation
 from codex_lb.gateway.translate.members import Members, is_given, is_list, is_text, read, word, written
 from codex_lb.gateway.translate.rewriting import each, members_of, same, with_members, without_members
+from codex_lb.kit.needle import Needle
 
 REPLAYED_CALLS: Final = frozenset({"function_call", "custom_tool_call", "apply_patch_call"})
 CHATS_OWN: Final = frozenset({"reasoning_content", "reasoning_details", "tool_calls", "function_call"})
 BREAKPOINT: Final = "prompt_cache_breakpoint"
+BREAKPOINT_NEEDLE: Final = Needle(BREAKPOINT.encode())
 TEXT_PARTS: Final = ("text", "input_text")
 NOT_STORED: Final = (
     "This upstream stores no items, so it cannot know the one that this item_reference names. Send the item itself "
@@ -100,7 +102,7 @@ def _kind(raw: msgspec.Raw) -> str:
 
 def _without_breakpoints(raw: msgspec.Raw) -> msgspec.Raw:
     """An item without its parts' wishes about caching, which upstream refuses."""
-    if BREAKPOINT.encode() not in bytes(raw):
+    if not BREAKPOINT_NEEDLE.is_in(raw):
         return raw
     return with_members(
         raw, ("content", "output"), lambda held: each(held, lambda p: without_members(p, (BREAKPOINT,)))
