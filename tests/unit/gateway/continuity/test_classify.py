@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
-from codex_lb.gateway.continuity.classify import classify, digest_of
+import msgspec
+
+from codex_lb.gateway.continuity.classify import ANCHORS_MAX, anchors_in, classify, digest_of
+from codex_lb.gateway.leasing.lease import AnchorKind
+from codex_lb.gateway.sealed import Sealed
 
 Item = dict[str, object]
 
@@ -110,3 +114,56 @@ def test_a_long_conversation_is_known_by_its_last_steps_and_its_beginning() -> N
 def test_what_cannot_be_read_has_no_keys_and_text_is_a_beginning() -> None:
     assert classify([], b"{").affinity_keys == ()
     assert len(classify([], b'{"input":"hi"}').affinity_keys) == 1
+
+
+THOUGHT, OTHER, BLOB = "t" * 20, "o" * 20, "b" * 20
+
+
+def sealed(text: str, kind: str = "reasoning") -> Item:
+    return {"type": kind, "encrypted_content": text}
+
+
+def digests(data: bytes, kind: AnchorKind) -> list[bytes]:
+    return [anchor.digest for anchor in anchors_in(data) if anchor.kind is kind]
+
+
+def test_what_is_sealed_is_known_wherever_it_stands_the_newest_last() -> None:
+    tool = {"type": "custom_tool_call", "input": [sealed(OTHER), "text", None, 1.5, [sealed("in a list" * 4)]]}
+    event = {"type": "response.output_item.done", "item": sealed(BLOB, "compaction")}
+
+    assert digests(body_of(user("a"), sealed(THOUGHT), tool), AnchorKind.REASONING) == [
+        digest_of(THOUGHT.encode()),
+        digest_of(OTHER.encode()),
+    ]
+    assert digests(json.dumps(event).encode(), AnchorKind.COMPACTION) == [digest_of(BLOB.encode())]
+    assert digests(json.dumps(sealed(THOUGHT)).encode(), AnchorKind.REASONING) == [digest_of(THOUGHT.encode())]
+
+
+def test_of_many_the_newest_count() -> None:
+    many = body_of(*(sealed(f"{n:032}") for n in range(ANCHORS_MAX + 3)))
+
+    assert digests(many, AnchorKind.REASONING) == [digest_of(f"{n:032}".encode()) for n in range(3, ANCHORS_MAX + 3)]
+
+
+def test_what_only_looks_sealed_is_not() -> None:
+    quoted = user(json.dumps(sealed(THOUGHT)))
+    odd = [sealed("short"), {"type": "reasoning", "encrypted_content": 7}, {"encrypted_content": None}]
+
+    assert anchors_in(body_of(quoted, *odd)) == ()
+    assert anchors_in(b'{"encrypted_content":') == ()
+
+
+def test_files_are_known_by_their_ids_however_deep_they_stand() -> None:
+    part = {"type": "input_file", "file_id": "file-1"}
+    body = body_of({"role": "user", "content": [part, {"type": "input_text", "text": '"file_id": "no"'}]})
+
+    assert digests(body, AnchorKind.FILE) == [digest_of(b"file-1")]
+    assert anchors_in(b'{"file_id"}') == ()
+
+
+def test_a_body_that_was_read_before_says_the_same() -> None:
+    body = body_of(user("a"), sealed(THOUGHT), sealed(BLOB, "compaction"))
+
+    read = msgspec.json.decode(body, type=Sealed).input
+
+    assert classify([], body, items=read).anchors == classify([], body).anchors != ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -424,3 +425,21 @@ def test_a_translated_request_needs_no_translation(
         turn.model, turn.reasoning_effort, turn.service_tier,
     )  # fmt: skip
     assert {k: v for k, v in json.loads(turn.body).items() if k in more} == more
+
+
+@given(st.dictionaries(INTERESTING.filter(lambda name: name != "user"), VALUES, max_size=6), st.booleans())
+def test_a_request_of_codexs_that_needs_no_change_is_told_from_one_that_does(
+    members: dict[str, object], streams: bool
+) -> None:
+    asked = {"input": "hi", **({"stream": True, "store": False} if streams else {}), **members}
+    as_it_came, changed = body(**asked), body(**asked, user="somebody")  # which upstream refuses
+    try:
+        turn = native_turn(as_it_came, CATALOG)
+    except InvalidRequestError:
+        with pytest.raises(InvalidRequestError):
+            native_turn(changed, CATALOG)
+        return
+    other = native_turn(changed, CATALOG)
+
+    assert json.loads(turn.body) == json.loads(other.body)
+    assert replace(turn, body=b"", input=None) == replace(other, body=b"", input=None)

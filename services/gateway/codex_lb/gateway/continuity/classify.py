@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from codex_lb.gateway.continuity.prefixes import Chain, chain_of, continued
 from codex_lb.gateway.leasing.lease import Anchor, AnchorKind
+from codex_lb.gateway.sealed import Held, Sealed, sealed_in
 from codex_lb.kit.needle import Needle
 
 RawHeader = tuple[bytes, bytes]
@@ -31,7 +32,6 @@ SESSION_HEADERS = (
 )  # fmt: skip
 # The first byte of an affinity key says what the conversation is known by; control shows it to its operator.
 BY_SESSION, BY_CACHE_KEY, BY_PREFIX = b"s", b"c", b"p"
-CIPHERTEXT_CHARS_MIN = 16  # shorter is no ciphertext
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SEALED, _FILE = Needle(b'"encrypted_content"'), Needle(b'"file_id"')
 _FILE_ID = re.compile(rb'"file_id"\s*:\s*"([^"\\]{1,200})"')
@@ -65,9 +65,13 @@ class Conversation(msgspec.Struct):
     input: msgspec.Raw = msgspec.Raw()
 
 
-def classify(headers: Iterable[RawHeader], body: bytes, *, behind: Chain | None = None) -> Continuity:
-    """Of a request to upstream, in its plain form. `behind`: what it continues without repeating it."""
-    anchors = anchors_in(body)
+def classify(
+    headers: Iterable[RawHeader], body: bytes, *, behind: Chain | None = None, items: Held = None
+) -> Continuity:
+    """Of a request to upstream, in its plain form. `behind`: what it continues without repeating it; `items`: its input,
+    where that was read before.
+    """
+    anchors = anchors_in(body, Sealed(input=items) if items is not None else None)
     if keys := session_keys(headers):
         return Continuity(anchors, keys)
     conversation = read_conversation(body)
@@ -75,46 +79,20 @@ def classify(headers: Iterable[RawHeader], body: bytes, *, behind: Chain | None 
         return Continuity(anchors)
     if key := cache_key(conversation):
         return Continuity(anchors, (key,))
-    items = _items_of(conversation.input)
-    chain = continued(behind, items) if behind else chain_of(bytes(conversation.instructions), items)
+    said = _items_of(conversation.input)
+    chain = continued(behind, said) if behind else chain_of(bytes(conversation.instructions), said)
     return Continuity(anchors, tuple(BY_PREFIX + digest for digest in chain.keys()[:KEYS_MAX]), chain)
 
 
-def anchors_in(data: bytes) -> tuple[Anchor, ...]:
+def anchors_in(data: bytes, read: Sealed | None = None) -> tuple[Anchor, ...]:
     """Everything in a body, in an event, or in an item, that only one account can read; the newest last."""
     found: list[Anchor] = []
     if _SEALED.is_in(data):
         with suppress(*UNREADABLE):
-            found += map(_anchor_of, _sealed_in(msgspec.json.decode(data, type=Sealed))[-ANCHORS_MAX:])
+            found += map(_anchor_of, sealed_in(read or msgspec.json.decode(data, type=Sealed))[-ANCHORS_MAX:])
     files = (_FILE_ID.match(data, at) for at in _FILE.places(data))
     found += [Anchor(AnchorKind.FILE, digest_of(file[1])) for file in files if file]
     return tuple(found[-ANCHORS_MAX:])
-
-
-class Sealed(msgspec.Struct):
-    """What is read of an item, or of what holds items: all in one pass, for bodies are large."""
-
-    type: object = None
-    encrypted_content: object = None
-    item: Held = None
-    input: Held = None
-
-
-# What stands there may be anything; only objects and lists of objects are looked into.
-Scalar: TypeAlias = str | int | float | bool | None
-Held: TypeAlias = Sealed | list[Sealed | list[msgspec.Raw] | Scalar] | Scalar
-
-
-def _sealed_in(holder: Sealed, *, levels: int = 2) -> list[Sealed]:
-    """What holds a ciphertext, inside and itself."""
-    found: list[Sealed] = []
-    for held in (holder.item, holder.input) if levels else ():
-        for one in held if isinstance(held, list) else (held,):
-            if isinstance(one, Sealed) and (one.encrypted_content or one.item or one.input):
-                found += _sealed_in(one, levels=levels - 1)
-    if isinstance(holder.encrypted_content, str) and len(holder.encrypted_content) >= CIPHERTEXT_CHARS_MIN:
-        found.append(holder)
-    return found
 
 
 def _anchor_of(sealed: Sealed) -> Anchor:

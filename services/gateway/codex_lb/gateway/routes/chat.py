@@ -71,7 +71,9 @@ class Chat:
             def for_upstream(body: bytes) -> bytes:
                 return with_images(native_turn(body, catalog, terms).body, images)
 
-            turn = turn_of(received, admitted, asked, turn_id=turn_id, body=with_images(wanted.body, images))
+            turn = turn_of(
+                received, admitted, asked, turn_id=turn_id, body=with_images(wanted.body, images), items=wanted.input
+            )
             head = AnswerHead(f"chatcmpl-{turn_id}", int(received.started_at.timestamp()), chat.model)
             delivery: ChatStreamDelivery | ChatJsonDelivery
             if chat.is_streamed:

@@ -16,6 +16,7 @@ from codex_lb.gateway.ingress.body import read_body, unpack
 from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.leasing.policy import KeyPolicy, ListedModel, ReachedLimit
 from codex_lb.gateway.routes.gate import Admitted, header
+from codex_lb.gateway.sealed import Held
 from codex_lb.gateway.translate.image_parts import image_urls, with_images
 from codex_lb.gateway.translate.key_terms import FREE, KeyTerms
 from codex_lb.gateway.translate.members import UNREADABLE
@@ -85,11 +86,12 @@ def turn_of(
     plain: bytes | None = None,
     is_continuation: bool = False,
     behind: Chain | None = None,
+    items: Held = None,
 ) -> TurnRequest:
     """The turn that serves the request with this body for upstream. Raises ForbiddenError.
 
     `plain` is what the conversation is known by, where the body is packed or is not all of it; `behind` is the conversation
-    that it continues without repeating it.
+    that it continues without repeating it; `items` is its input, where that was read.
     """
     check_model(asked.model, admitted)
     return TurnRequest(
@@ -109,7 +111,7 @@ def turn_of(
         client_ip=str(admitted.caller.client or ""),
         session_id=session_of(received.headers),
         request_bytes=len(received.sent) if request_bytes is None else request_bytes,
-        continuity=classify(received.headers, body if plain is None else plain, behind=behind),
+        continuity=classify(received.headers, body if plain is None else plain, behind=behind, items=items),
         hides_quota=admitted.hides_quota,
         input_tokens_max=input_estimate(len(body if plain is None else plain), is_continuation=is_continuation),
     )

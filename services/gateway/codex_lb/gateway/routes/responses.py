@@ -101,8 +101,15 @@ class Responses:
         if body is received.plain and received.is_zstd:
             # Upstream takes zstd from Codex itself, so a body that stays as it is stays packed as it came.
             turn = turn_of(
-                received, admitted, asked, turn_id=turn_id, body=received.sent, content_encoding="zstd", plain=body
+                received,
+                admitted,
+                asked,
+                turn_id=turn_id,
+                body=received.sent,
+                content_encoding="zstd",
+                plain=body,
+                items=wanted.input,
             )
         else:
-            turn = turn_of(received, admitted, asked, turn_id=turn_id, body=body)
+            turn = turn_of(received, admitted, asked, turn_id=turn_id, body=body, items=wanted.input)
         return turn, is_native or wanted.is_streamed, is_kept, continues

@@ -232,6 +232,7 @@ class Connection:
             plain=create.frame.encode(),
             is_continuation=bool(create.previous_response_id),
             behind=self._session.chain_of(create.previous_response_id),
+            items=asked.input,
         )
 
     async def _until_gone(self) -> None:

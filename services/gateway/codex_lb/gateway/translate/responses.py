@@ -7,30 +7,20 @@ would take as it is stays the very same bytes object.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from codex_lb.gateway.errors import InvalidRequestError
+from codex_lb.gateway.sealed import Held
 from codex_lb.gateway.translate.input_items import items_of_input, items_of_messages
 from codex_lb.gateway.translate.key_terms import FREE, KeyTerms
 from codex_lb.gateway.translate.members import FALSE, TRUE, Members, Word, is_given, is_list, read, word, written
 from codex_lb.gateway.translate.model_alias import Catalog, named, upstream_effort
 from codex_lb.gateway.translate.rewriting import each, members_of, same, with_members
 from codex_lb.gateway.translate.strict_schema import check_text, check_tools
+from codex_lb.kit.needle import Needle
 
-# Members that upstream answers with "Unsupported parameter" (data-plane reference 1.5).
-NOT_FOR_UPSTREAM: Final = (
-    "max_output_tokens",
-    "metadata",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "temperature",
-    "top_p",
-    "truncation",
-    "user",
-)
 # What some clients call otherwise, and the member (and member of that) where it belongs. What stands there counts, then
 # the first of these.
 ALIASES: Final = {
@@ -62,8 +52,27 @@ INCLUDABLE: Final = frozenset({
 THOUGHTS: Final = "reasoning.encrypted_content"
 TRUNCATIONS: Final = ("auto", "disabled")
 WEB_SEARCH_PREVIEW: Final = "web_search_preview"  # and its dated variants
+WEB_SEARCH: Final = Needle(WEB_SEARCH_PREVIEW.encode())
 UPSTREAM_TIER: Final = {"fast": "priority"}
 NULL = msgspec.Raw(b"null")
+ABSENT = msgspec.Raw()
+
+
+class NotForUpstream(msgspec.Struct):
+    """Members that upstream answers with "Unsupported parameter" (data-plane reference 1.5)."""
+
+    max_output_tokens: msgspec.Raw = ABSENT
+    metadata: msgspec.Raw = ABSENT
+    prompt_cache_options: msgspec.Raw = ABSENT
+    prompt_cache_retention: msgspec.Raw = ABSENT
+    safety_identifier: msgspec.Raw = ABSENT
+    temperature: msgspec.Raw = ABSENT
+    top_p: msgspec.Raw = ABSENT
+    truncation: msgspec.Raw = ABSENT
+    user: msgspec.Raw = ABSENT
+
+
+NOT_FOR_UPSTREAM: Final = NotForUpstream.__struct_fields__
 
 
 class Reasoning(msgspec.Struct):
@@ -72,7 +81,7 @@ class Reasoning(msgspec.Struct):
     effort: Word | None = None
 
 
-class ResponsesRequest(msgspec.Struct):
+class ResponsesRequest(NotForUpstream):
     """What is read of a request; wrong types in these members are refused."""
 
     model: Word = ""
@@ -86,6 +95,33 @@ class ResponsesRequest(msgspec.Struct):
 READ: Final = ResponsesRequest.__struct_fields__
 
 
+class NativeRequest(ResponsesRequest):
+    """All that is looked at of a request of Codex's, in one pass: its input is large."""
+
+    store: object = None
+    tools: msgspec.Raw = ABSENT
+    tool_choice: msgspec.Raw = ABSENT
+    input: Held = None
+
+    def may_be_refused(self) -> bool:
+        """Whether it has what upstream refuses or calls otherwise, or might."""
+        return (
+            self.store is not False
+            or self.previous_response_id is not None
+            or any(getattr(self, name) is not ABSENT for name in NOT_FOR_UPSTREAM)
+            or any(WEB_SEARCH.is_in(raw) for raw in (self.tools, self.tool_choice))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The model and how it thinks, after the client's wish, the terms of its key, and what upstream knows."""
+
+    model: str
+    effort: str
+    tier: str
+
+
 @dataclass(frozen=True, slots=True)
 class ResponsesTurn:
     """A request as upstream takes it, and what else needs to be known of it."""
@@ -96,6 +132,7 @@ class ResponsesTurn:
     is_streamed: bool
     reasoning_effort: str
     service_tier: str
+    input: Held = None  # where it was read
 
 
 def native_turn(body: bytes, catalog: Catalog, terms: KeyTerms = FREE, *, is_frame: bool = False) -> ResponsesTurn:
@@ -104,8 +141,13 @@ def native_turn(body: bytes, catalog: Catalog, terms: KeyTerms = FREE, *, is_fra
 
     `is_frame`: it came over a socket, which streams by nature.
     """
-    members = read(body, Members)
-    return _turn(body, members, members, catalog, terms, is_frame=is_frame)
+    asked = _checked(read(body, NativeRequest))
+    choice = _choice(asked, catalog, terms)
+    is_streamed = asked.stream is True
+    if asked.may_be_refused() or choice != _wish(asked) or not (is_streamed or is_frame):
+        members = read(body, Members)
+        return _turn(body, members, members, catalog, terms, is_frame=is_frame)
+    return ResponsesTurn(body, asked.model, choice.model, is_streamed, choice.effort, choice.tier, asked.input)
 
 
 def public_turn(body: bytes, catalog: Catalog, terms: KeyTerms = FREE) -> ResponsesTurn:
@@ -131,23 +173,18 @@ def _turn(
     body: bytes, members: Members, prepared: Members, catalog: Catalog, terms: KeyTerms, *, is_frame: bool = False
 ) -> ResponsesTurn:
     """What both dialects have in common: members that upstream refuses, or calls otherwise."""
-    asked = _read(prepared)
-    asked_effort = (asked.reasoning.effort or "") if asked.reasoning else ""
-    asked_tier = asked.service_tier or ""
-    alias = named(terms.model or asked.model, catalog)
-    effort = upstream_effort(terms.effort_for(alias.effort or asked_effort), catalog.get(alias.model, ()))
-    tier = terms.tier_for(asked_tier or alias.service_tier)
-    tier = UPSTREAM_TIER.get(tier, tier)
+    asked = _checked(read(written({name: prepared[name] for name in READ if name in prepared}), ResponsesRequest))
+    choice, wish = _choice(asked, catalog, terms), _wish(asked)
     _check_truncation(prepared.get("truncation", NULL))
     sent = {name: raw for name, raw in prepared.items() if name not in NOT_FOR_UPSTREAM}
-    if alias.model != asked.model:
-        sent["model"] = written(alias.model)
-    if effort != asked_effort:
-        sent["reasoning"] = written({**_inner(sent, "reasoning"), "effort": effort})
-    if asked_tier and not tier:
+    if choice.model != wish.model:
+        sent["model"] = written(choice.model)
+    if choice.effort != wish.effort:
+        sent["reasoning"] = written({**_inner(sent, "reasoning"), "effort": choice.effort})
+    if wish.tier and not choice.tier:
         del sent["service_tier"]
-    elif tier != asked_tier:
-        sent["service_tier"] = written(tier)
+    elif choice.tier != wish.tier:
+        sent["service_tier"] = written(choice.tier)
     if asked.previous_response_id is not None:
         _place_previous(sent, asked.previous_response_id)
     for name in sent.keys() & {"tools", "tool_choice"}:
@@ -160,19 +197,35 @@ def _turn(
     return ResponsesTurn(
         body=body if is_same else msgspec.json.encode(sent),
         requested_model=asked.model,
-        model=alias.model,
+        model=choice.model,
         is_streamed=asked.stream is True,
-        reasoning_effort=effort,
-        service_tier=tier,
+        reasoning_effort=choice.effort,
+        service_tier=choice.tier,
     )
 
 
-def _read(members: Members) -> ResponsesRequest:
-    """The members the gateway acts on."""
-    request = read(written({name: members[name] for name in READ if name in members}), ResponsesRequest)
+Asked = TypeVar("Asked", bound=ResponsesRequest)
+
+
+def _checked(request: Asked) -> Asked:
+    """The request, if it names a model. Raises InvalidRequestError."""
     if not request.model.strip():
         raise InvalidRequestError("Invalid request payload", param="model")
     return request
+
+
+def _wish(asked: ResponsesRequest) -> Choice:
+    """What the client would have."""
+    return Choice(asked.model, (asked.reasoning.effort or "") if asked.reasoning else "", asked.service_tier or "")
+
+
+def _choice(asked: ResponsesRequest, catalog: Catalog, terms: KeyTerms) -> Choice:
+    """What it gets. Raises ForbiddenError."""
+    wish = _wish(asked)
+    alias = named(terms.model or wish.model, catalog)
+    effort = upstream_effort(terms.effort_for(alias.effort or wish.effort), catalog.get(alias.model, ()))
+    tier = terms.tier_for(wish.tier or alias.service_tier)
+    return Choice(alias.model, effort, UPSTREAM_TIER.get(tier, tier))
 
 
 def _with_own_names(members: Members) -> Members:
@@ -240,7 +293,7 @@ def _place_previous(sent: Members, previous: str) -> None:
 
 def _with_web_search(raw: msgspec.Raw) -> msgspec.Raw:
     """Tools, or a choice among them, with web search under its present name."""
-    if WEB_SEARCH_PREVIEW.encode() not in bytes(raw):
+    if not WEB_SEARCH.is_in(raw):
         return raw
     if is_list(raw):
         return each(raw, _renamed)
