@@ -23,20 +23,29 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound on what a subject may have, in the figure's unit or in multiples of what another one has."""
+    """A bound on what a subject may have, in the figure's unit or in multiples of what another one has.
+
+    The other one has it of the same figure, or of `where`.
+    """
 
     figure: str
     subject: str
     bound: float
     of: str | None = None
     is_least: bool = False  # else the bound is the most
+    where: str | None = None
 
     def reached(self, figures: Mapping[str, Measured]) -> float | None:
         """What is compared with the bound; None when it was not measured."""
         found = figures.get(self.figure)
         if found is None:
             return None
-        return found.value(self.subject) if self.of is None else found.ratio(self.subject, self.of)
+        if self.of is None:
+            return found.value(self.subject)
+        if self.where is None:
+            return found.ratio(self.subject, self.of)
+        value, other = found.value(self.subject), figures[self.where].value(self.of) if self.where in figures else None
+        return value / other if value is not None and other else None
 
     def verdict(self, figures: Mapping[str, Measured]) -> Verdict:
         """Whether it holds."""
@@ -49,7 +58,8 @@ class Target:
     def says(self) -> str:
         """The bound in words: `<= 3 x floor`."""
         bound = f"1/{1 / self.bound:.0f}" if self.of == LITELLM else f"{self.bound:g}"
-        return f"{'>=' if self.is_least else '<='} {bound}{f' x {self.of}' if self.of else ''}"
+        of = f" x {self.of}" if self.of else ""
+        return f"{'>=' if self.is_least else '<='} {bound}{of}{f' ({self.where})' if self.where else ''}"
 
 
 PRODUCT = ("split", "all-in-one")
@@ -63,7 +73,7 @@ TARGETS = (
     Target(n.FIRST_BYTE_P99, "split", 15),
     Target(n.EVENT_P99, "split", 20),
     Target(n.BODY, "split", 1.5, of=FLOOR),
-    Target(n.ZSTD, "split", 1.5, of=FLOOR),
+    Target(n.ZSTD, "split", 1.5, of=FLOOR, where=n.BODY),  # ADR 0018
     Target(n.PEAK_BODY, "split", 3),
     Target(n.PEAK_ZSTD, "split", 3),
     Target(n.PEAK_BODIES, "split", 3),

@@ -28,6 +28,15 @@ def test_a_bound_in_the_figures_own_unit_needs_nobody_beside_it() -> None:
     assert PLAIN.verdict({"memory": Measured({"gateway": [79.0]})}) == Verdict.HELD
 
 
+def test_a_bound_may_be_set_by_another_figure() -> None:
+    packed = Target("zstd", "split", 1.5, of="floor", where="body")
+    figures = {"zstd": Measured({"split": [3.0], "floor": [1.0]}), "body": Measured({"floor": [2.0]})}
+
+    assert packed.says() == "<= 1.5 x floor (body)"
+    assert packed.reached(figures) == 1.5
+    assert packed.reached({"zstd": figures["zstd"]}) is None
+
+
 @pytest.mark.parametrize(
     "figures", [{}, {"turn": Measured({"floor": [1.0]})}, {"turn": Measured({"split": [1.0]})}, {"turn": Measured({})}]
 )

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codex_lb.gateway.errors import InvalidRequestError
@@ -122,7 +122,10 @@ def test_wishes_about_caching_and_namespaces_of_calls_are_left_out() -> None:
     ]
 
 
-@pytest.mark.parametrize("item", [{"type": "item_reference", "id": "rs_1"}, {"id": "rs_1"}])
+@pytest.mark.parametrize(
+    "item",
+    [{"type": "item_reference", "id": "rs_1"}, {"id": "rs_1"}, {"id": "rs_1", "tool_calls": None}],
+)
 def test_a_reference_to_an_item_that_is_stored_nowhere_says_what_to_do(item: object) -> None:
     with pytest.raises(InvalidRequestError, match=r"reasoning\.encrypted_content") as refused:
         items({"role": "user", "content": "x"}, item)
@@ -137,6 +140,7 @@ def test_messages_become_items() -> None:
 
 
 @given(st.lists(JSON, max_size=4) | JSON)
+@example([{"id": None, "tool_calls": None}])
 def test_any_input_is_translated_once_and_for_all_or_refused(value: object) -> None:
     try:
         once = items_of_input(written(value))

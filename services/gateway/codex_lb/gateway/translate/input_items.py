@@ -53,7 +53,7 @@ def _items(raw: msgspec.Raw, where: str, conversation: Conversation) -> Iterator
     """What an item becomes: itself, if upstream accepts it."""
     item = read(raw, Members, where)
     kind, role = word(item.get("type")), word(item.get("role"))
-    if kind == "item_reference" or item.keys() == {"id"}:
+    if kind == "item_reference" or item.keys() - CHATS_OWN == {"id"}:
         raise InvalidRequestError(NOT_STORED, param=where)
     if kind in REPLAYED_CALLS:
         yield without_members(raw, ("namespace",))
