@@ -20,7 +20,7 @@ from bench import costs, forms, latency, ledger, memory, others, peers, subjects
 from bench.loads import LOADS
 from bench.measured import Figures
 from bench.subjects import OTHER_CORE, Source, Started, Subject, start_upstream
-from bench.targets import Verdict
+from bench.targets import PEERS, Verdict
 
 CPU_S = 0.6  # how long a subject is loaded in one round
 OURS: Sequence[Started] = (subjects.split, subjects.all_in_one)
@@ -91,6 +91,8 @@ STARTED: dict[str, Started] = {
     "floor": others.floor,
     "nginx": others.nginx,
     "litellm": peers.litellm,
+    "monolith": peers.monolith,
+    "monolith-http": peers.monolith_by_http,
 }
 
 
@@ -149,11 +151,13 @@ def arguments() -> argparse.Namespace:
     every = [*SIDE_BY_SIDE, *ALONE, *ON_REQUEST]
     parser.add_argument("figures", nargs="*", choices=[[], *every], help="which; without any, all but growth")
     parser.add_argument("--against", nargs="+", choices=known, help="which subjects; without it, all but the peers")
-    parser.add_argument("--peers", action="store_true", help="LiteLLM too; it is installed when it is not there")
+    parser.add_argument(
+        "--peers", action="store_true", help="LiteLLM and Soju06/codex-lb too; installed when not there"
+    )
     parser.add_argument("--rounds", type=int, default=10, help="how often each is measured")
     parser.add_argument("--keep", action="store_true", help="write the results to bench/results")
     asked = parser.parse_args()
-    asked.against = asked.against or [name for name in known if name != "litellm" or asked.peers]
+    asked.against = asked.against or [name for name in known if asked.peers or name not in PEERS]
     return asked
 
 

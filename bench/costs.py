@@ -18,6 +18,7 @@ COSTS = {  # what the figure of a load is called
     "long": n.LONG,
     "paced": n.PACED,
     "chat": n.CHAT,
+    "codex": n.CODEX,
     "body": n.BODY,
     "zstd": n.ZSTD,
 }

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from bench.measured import Figures, Measured
-from bench.targets import LITELLM, NGINX
+from bench.targets import NGINX, PEERS
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
-OTHERS = frozenset({LITELLM, NGINX})
+OTHERS = frozenset({NGINX, *PEERS})
 
 
 class Entry(TypedDict):

@@ -21,7 +21,7 @@ SHORT = "5 120 0"  # five deltas, and five events around them
 LONG, LONG_EVENTS = "500 200 0", 505
 CLIENTS = 16
 PACED_STREAMS, PACED_GAP_MS = 50, 20
-LARGE_BYTES = 8 * 2**20
+USUAL_BYTES, LARGE_BYTES = 200 * 2**10, 8 * 2**20
 KNOWN_WITHIN_S = 1.0  # after a turn, control knows whose the conversation is
 VOCABULARY = 5000  # words of the texts in it
 ENDS = ("\n", ":\n", ' = "x"\n', "()\n", "\n\n")  # of their lines
@@ -115,10 +115,10 @@ def conversation(size: int) -> bytes:
     return json.dumps(asked, separators=(",", ":")).encode()
 
 
-def large(pack: Callable[[bytes], bytes], *headers: str) -> Repeated:
-    """A long conversation, with the header by which Codex names it."""
-    named = ("session-id: 0199", *headers)
-    return Repeated(pack(conversation(LARGE_BYTES)), SHORT, clients=2, headers=named, before=pack(body(1024)))
+def conversing(size: int, *headers: str, clients: int, pack: Callable[[bytes], bytes] = bytes) -> Repeated:
+    """A conversation, with the header by which Codex names it."""
+    named = (f"session-id: 0199-{size}", *headers)
+    return Repeated(pack(conversation(size)), SHORT, clients=clients, headers=named, before=pack(body(1024)))
 
 
 LOADS: dict[str, Callable[[], Load]] = {
@@ -126,6 +126,7 @@ LOADS: dict[str, Callable[[], Load]] = {
     "long": lambda: Repeated(body(1024), LONG, clients=4, per=LONG_EVENTS),
     "paced": lambda: Paced(body(1024), per=105),
     "chat": lambda: Repeated(chat_body(), LONG, clients=4, per=LONG_EVENTS, path="/v1/chat/completions"),
-    "body": lambda: large(bytes),
-    "zstd": lambda: large(zstandard.compress, "content-encoding: zstd"),
+    "codex": lambda: conversing(USUAL_BYTES, clients=CLIENTS),
+    "body": lambda: conversing(LARGE_BYTES, clients=2),
+    "zstd": lambda: conversing(LARGE_BYTES, "content-encoding: zstd", clients=2, pack=zstandard.compress),
 }

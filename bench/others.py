@@ -63,10 +63,16 @@ async def nothing(upstream: str, _folder: Path) -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def running(
-    command: list[str], folder: Path, port: int, *, env: Mapping[str, str] | None = None, within_s: float = 10.0
+    command: list[str],
+    folder: Path,
+    port: int,
+    *,
+    env: Mapping[str, str] | None = None,
+    within_s: float = 10.0,
+    log: Path | None = None,
 ) -> AsyncIterator[int]:
-    """A server while it answers on a port, pinned; its process."""
-    process = started(command, folder, env=env)
+    """A server while it answers on a port, pinned; its process. What it complains of goes to `log`, or is seen."""
+    process = started(command, folder, env=env, log=log)
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ PATH = "/backend-api/codex/responses"
 LIMIT = keys_pb.Limit(
     unit=keys_pb.LIMIT_UNIT_TOTAL_TOKENS, window=keys_pb.LIMIT_WINDOW_WEEK, amount_max=10**15
 )  # never reached, but counted
-PLAIN = frozenset({"short", "long", "paced", "body", "zstd", "waits"})  # loads that anything understands
+PLAIN = frozenset({"short", "long", "paced", "codex", "body", "zstd", "waits"})  # loads that anything understands
 PRODUCT = PLAIN | {"chat"}
 QUIET = {  # what the clock does beside the turns is not what is measured
     "CODEX_LB_PROXY_ACCOUNT_STREAM_LIMIT": "1000",
@@ -186,8 +186,18 @@ async def is_admitted(system: System, api_key: str) -> bool:
 
 
 def started(
-    command: list[str], folder: Path, *, env: Mapping[str, str] | None = None, stdout: int = subprocess.DEVNULL
+    command: list[str],
+    folder: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    stdout: int = subprocess.DEVNULL,
+    log: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """A process. Not by way of the event loop: uvloop forks, which gRPC's threads do not survive."""
+    """A process; what it complains of goes to `log`, or is seen. Not by way of the event loop: uvloop forks, which gRPC's
+    threads do not survive.
+    """
     environment = {**os.environ, **(env or {})}
-    return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stdout)
+    with log.open("ab") if log else nullcontext() as stderr:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+        )

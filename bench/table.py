@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from bench import ledger
 from bench.measured import Measured
-from bench.targets import FLOOR, LITELLM, NGINX, TARGETS, TOOLS, Target
+from bench.targets import FLOOR, LITELLM, MONOLITH, MONOLITH_BY_HTTP, NGINX, PEERS, TARGETS, TOOLS, Target
 
 COLUMNS = {  # how the subjects that are measured side by side are headed
     "split": "gateway + control",
@@ -16,6 +16,8 @@ COLUMNS = {  # how the subjects that are measured side by side are headed
     FLOOR: "bare pass-through",
     NGINX: "nginx",
     LITELLM: "LiteLLM",
+    MONOLITH: "Soju06/codex-lb",
+    MONOLITH_BY_HTTP: "the same, HTTP upstream",
 }
 RATIOS_OF = "CPU us"  # figures whose ratio to the floor says more than they do
 
@@ -50,7 +52,7 @@ def reached(target: Target, figures: Mapping[str, Measured]) -> str:
     value = target.reached(figures)
     if value is None:
         return "-"
-    if target.of == LITELLM and value:
+    if target.of in PEERS and value:
         return f"1/{1 / value:.0f} x {target.of}"
     return f"{value:.3f} x {target.of}" if target.of else number(value)
 

@@ -10,6 +10,8 @@ from bench import names as n
 from bench.measured import Measured
 
 FLOOR, NGINX, LITELLM = "floor", "nginx", "litellm"
+MONOLITH, MONOLITH_BY_HTTP = "monolith", "monolith-http"  # Soju06/codex-lb
+PEERS = (LITELLM, MONOLITH, MONOLITH_BY_HTTP)
 TOOLS = "load + upstream"
 
 
@@ -57,7 +59,7 @@ class Target:
 
     def says(self) -> str:
         """The bound in words: `<= 3 x floor`."""
-        bound = f"1/{1 / self.bound:.0f}" if self.of == LITELLM else f"{self.bound:g}"
+        bound = f"1/{1 / self.bound:.0f}" if self.of in PEERS else f"{self.bound:g}"
         of = f" x {self.of}" if self.of else ""
         return f"{'>=' if self.is_least else '<='} {bound}{of}{f' ({self.where})' if self.where else ''}"
 
@@ -67,7 +69,10 @@ TARGETS = (
     Target(n.SHORT, "split", 3, of=FLOOR),
     Target(n.SHORT, "gateway", 2, of=FLOOR),
     Target(n.SHORT, "split", 1 / 12, of=LITELLM),
+    Target(n.SHORT, "split", 1 / 12, of=MONOLITH_BY_HTTP),
+    Target(n.SHORT, "split", 1 / 25, of=MONOLITH),
     Target(n.LONG, "split", 1.5, of=FLOOR),
+    *(Target(n.LONG, "split", 1 / 40, of=peer) for peer in (LITELLM, MONOLITH_BY_HTTP)),
     Target(n.CHAT, "split", 25),
     Target(n.FIRST_BYTE_P50, "split", 3),
     Target(n.FIRST_BYTE_P99, "split", 15),

@@ -134,12 +134,12 @@ class LeaseClient:
         """A lease. Raises LeaseRefusedError, or ControlUnavailableError when control does not answer in time."""
         self._last_acquire_id += 1
         acquire_id = self._last_acquire_id
-        asked = Asked(wire.acquire(acquire_id, wanted), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        asked = Asked(wire.acquire(acquire_id, wanted), loop.create_future())
         self._asked[acquire_id] = asked
         if self._outgoing is not None:
             self._outgoing.bundle.acquires.append(asked.message)
             self._flush()
-        loop = asyncio.get_running_loop()
         giving_up = loop.call_later(wanted.wait_max_s + CONTROL_WAIT_S, give_up, asked.answer)
         try:
             answer = await asked.answer

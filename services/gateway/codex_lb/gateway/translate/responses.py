@@ -7,6 +7,7 @@ would take as it is stays the very same bytes object.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final, TypeVar
 
 import msgspec
@@ -73,6 +74,7 @@ class NotForUpstream(msgspec.Struct):
 
 
 NOT_FOR_UPSTREAM: Final = NotForUpstream.__struct_fields__
+_UNWANTED, _NONE_OF_THEM = attrgetter(*NOT_FOR_UPSTREAM), (ABSENT,) * len(NOT_FOR_UPSTREAM)
 
 
 class Reasoning(msgspec.Struct):
@@ -108,8 +110,9 @@ class NativeRequest(ResponsesRequest):
         return (
             self.store is not False
             or self.previous_response_id is not None
-            or any(getattr(self, name) is not ABSENT for name in NOT_FOR_UPSTREAM)
-            or any(WEB_SEARCH.is_in(raw) for raw in (self.tools, self.tool_choice))
+            or _UNWANTED(self) != _NONE_OF_THEM
+            or WEB_SEARCH.is_in(self.tools)
+            or WEB_SEARCH.is_in(self.tool_choice)
         )
 
 
