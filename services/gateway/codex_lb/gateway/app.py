@@ -26,7 +26,7 @@ from codex_lb.gateway.upstream.http import UpstreamHttp
 from codex_lb.gateway.upstream.opening import open_http, open_sockets
 from codex_lb.gateway.upstream.websocket import UpstreamSockets
 from codex_lb.kit.clock import Clock
-from codex_lb.kit.freed_memory import keep_freed_memory
+from codex_lb.kit.freed_memory import give_back_now_and_then, keep_freed_memory
 from codex_lb.kit.health import Health
 from codex_lb.kit.http_server import HttpServer
 from codex_lb.kit.ids import new_id
@@ -35,7 +35,7 @@ from codex_lb.kit.on_demand import on_demand
 from codex_lb.kit.rpc_channel import open_channel
 from codex_lb.kit.service import Stop
 
-FREED_BYTES_MAX = 64 * 2**20  # kept for the bodies to come: a handful of large ones
+FREED_BYTES_MAX = 64 * 2**20  # kept for the bodies to come, for a minute: a handful of large ones
 log = structlog.get_logger(__name__)
 
 
@@ -83,7 +83,8 @@ async def open_gateway(
         health = health_of(leases, policies)
         parts = Parts(turns, forwards, sockets, gate, policies, fetch_images, KeyUsages(channel), clock, settings)
         app, drain = make_app(parts, health)
-        keep_freed_memory(FREED_BYTES_MAX)
+        if keep_freed_memory(FREED_BYTES_MAX):
+            tasks.start_soon(give_back_now_and_then)
         yield Gateway(app, health, turns, leases, policies, metrics, drain)
         tasks.cancel_scope.cancel()
 

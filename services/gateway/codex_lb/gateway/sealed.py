@@ -2,34 +2,103 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Iterator
+from typing import Final, TypeAlias
 
 import msgspec
 
+from codex_lb.kit.needle import Needle
+
 CIPHERTEXT_CHARS_MIN = 16  # shorter is no ciphertext
+LEVELS = 2  # a body or an event holds items, and they may hold some
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+ABSENT: Final = msgspec.Raw()
+_MARK = Needle(b'"encrypted_content"')
 
 
-class Sealed(msgspec.Struct):
+class Sealed(msgspec.Struct, gc=False):
     """What is read of an item, or of what holds items: all levels in one pass, for bodies are large."""
 
-    type: object = None
-    encrypted_content: object = None
+    type: msgspec.Raw = ABSENT
+    encrypted_content: msgspec.Raw = ABSENT
     item: Held = None
     input: Held = None
 
+    @property
+    def kind(self) -> str:
+        """Its type; empty where it has none."""
+        return _text(self.type)
 
-# What stands there may be anything; only objects and lists of objects are looked into.
+    @property
+    def ciphertext(self) -> str:
+        """What is sealed; empty where nothing is."""
+        text = "" if self.encrypted_content is ABSENT else _text(self.encrypted_content)
+        return text if len(text) >= CIPHERTEXT_CHARS_MIN else ""
+
+
+# What stands there may be anything; only objects and lists of them are looked into.
 Scalar: TypeAlias = str | int | float | bool | None
-Held: TypeAlias = Sealed | list[Sealed | list[msgspec.Raw] | Scalar] | Scalar
+Held: TypeAlias = Sealed | list[Sealed | Scalar] | Scalar
 
 
-def sealed_in(holder: Sealed, *, levels: int = 2) -> list[Sealed]:
-    """Everything that has a ciphertext: what it holds, then itself."""
+class Loose(msgspec.Struct, gc=False):
+    """The same of one level, whatever is in it."""
+
+    type: msgspec.Raw = ABSENT
+    encrypted_content: msgspec.Raw = ABSENT
+    item: msgspec.Raw = ABSENT
+    input: msgspec.Raw = ABSENT
+
+
+def sealed_in(data: bytes, items: Held = None) -> list[Sealed]:
+    """Everything in a body, an event or an item that has a ciphertext; the newest last, and what holds others behind them.
+
+    `items` is the input of the body, where that was read before.
+    """
+    if not _MARK.is_in(data):
+        return []
+    if items is not None:
+        return _found(Sealed(input=items), LEVELS)
+    try:
+        return _found(msgspec.json.decode(data, type=Sealed), LEVELS)
+    except UNREADABLE:
+        return list(_found_piece_by_piece(msgspec.Raw(data), LEVELS))
+
+
+def _found(holder: Sealed, levels: int) -> list[Sealed]:
     found: list[Sealed] = []
-    for held in (holder.item, holder.input) if levels else ():
-        for one in held if isinstance(held, list) else (held,):
-            if isinstance(one, Sealed) and (one.encrypted_content or one.item or one.input):
-                found += sealed_in(one, levels=levels - 1)
-    if isinstance(holder.encrypted_content, str) and len(holder.encrypted_content) >= CIPHERTEXT_CHARS_MIN:
+    if levels and isinstance(holder.item, Sealed):
+        found += _found(holder.item, levels - 1)
+    if levels and isinstance(holder.input, list):
+        for one in holder.input:
+            if isinstance(one, Sealed) and (one.encrypted_content is not ABSENT or one.item or one.input):
+                found += _found(one, levels - 1)
+    if holder.ciphertext:
         found.append(holder)
     return found
+
+
+def _found_piece_by_piece(raw: msgspec.Raw, levels: int) -> Iterator[Sealed]:
+    """What cannot be read hides nothing but itself."""
+    try:
+        holder = msgspec.json.decode(raw, type=Loose)
+        listed = msgspec.json.decode(holder.input, type=list[msgspec.Raw]) if _starts(holder.input, b"[") else []
+    except UNREADABLE:
+        return
+    for one in (holder.item, *listed) if levels else ():
+        if _MARK.is_in(one):
+            yield from _found_piece_by_piece(one, levels - 1)
+    sealed = Sealed(holder.type, holder.encrypted_content)
+    if sealed.ciphertext:
+        yield sealed
+
+
+def _starts(raw: msgspec.Raw, with_this: bytes) -> bool:
+    return bytes(memoryview(raw)[:1]) == with_this
+
+
+def _text(raw: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except UNREADABLE:
+        return ""

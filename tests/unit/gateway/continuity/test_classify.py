@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import msgspec
+import pytest
 
-from codex_lb.gateway.continuity.classify import ANCHORS_MAX, anchors_in, classify, digest_of
+from codex_lb.gateway.continuity.classify import ANCHORS_MAX, anchors_in, classify, digest_of, without
+from codex_lb.gateway.errors import InvalidRequestError
 from codex_lb.gateway.leasing.lease import AnchorKind
 from codex_lb.gateway.sealed import Sealed
 
@@ -145,6 +147,37 @@ def test_of_many_the_newest_count() -> None:
     assert digests(many, AnchorKind.REASONING) == [digest_of(f"{n:032}".encode()) for n in range(3, ANCHORS_MAX + 3)]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"type":"custom_tool_call","input":1e999}',
+        b'{"type":"custom_tool_call","input":"\xff"}',
+        b'{"type":"\xff"}',
+        b"[1]",
+    ],
+)
+def test_what_cannot_be_read_hides_nothing_but_itself(odd: bytes) -> None:
+    data = b'{"input":[%b,%b]}' % (odd, json.dumps(sealed(BLOB, "compaction")).encode())
+    event = b'{"item":{"input":[%b],"encrypted_content":"%b"}}' % (odd, THOUGHT.encode())
+
+    assert digests(data, AnchorKind.COMPACTION) == [digest_of(BLOB.encode())]
+    assert len(anchors_in(event)) == 1
+
+
+def test_an_input_that_is_no_list_is_not_looked_into() -> None:
+    assert anchors_in(json.dumps({"input": sealed(THOUGHT)}).encode()) == ()
+
+
+@pytest.mark.parametrize("body", [b'{"\xff":1,"input":[]}', b'{"input":{}}', b"{}", b"{"])
+def test_a_body_that_cannot_be_taken_apart_goes_nowhere_with_its_thoughts(body: bytes) -> None:
+    with pytest.raises(InvalidRequestError):
+        without(body, frozenset({digest_of(THOUGHT.encode())}))
+
+
+def test_an_item_with_an_odd_type_is_the_clients() -> None:
+    assert len(classify([], b'{"input":[{"type":[]}]}').affinity_keys) == 1
+
+
 def test_what_only_looks_sealed_is_not() -> None:
     quoted = user(json.dumps(sealed(THOUGHT)))
     odd = [sealed("short"), {"type": "reasoning", "encrypted_content": 7}, {"encrypted_content": None}]
@@ -158,6 +191,8 @@ def test_files_are_known_by_their_ids_however_deep_they_stand() -> None:
     body = body_of({"role": "user", "content": [part, {"type": "input_text", "text": '"file_id": "no"'}]})
 
     assert digests(body, AnchorKind.FILE) == [digest_of(b"file-1")]
+    many = body_of(*({"file_id": f"file-{n}"} for n in range(ANCHORS_MAX + 3)))
+    assert digests(many, AnchorKind.FILE) == [digest_of(f"file-{n}".encode()) for n in range(3, ANCHORS_MAX + 3)]
     assert anchors_in(b'{"file_id"}') == ()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from codex_lb.gateway.sealed import UNREADABLE
 from codex_lb.kit.needle import Needle
 
 PREVIOUS, REFERENCE = Needle(b'"previous_response_id"'), Needle(b'"item_reference"')
@@ -24,7 +25,6 @@ Members = dict[str, msgspec.Raw]
 class Wants(msgspec.Struct):
     """What is read of a request to see whether it relies on memory."""
 
-    store: object = None
     previous_response_id: object = None
     input: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -89,12 +89,6 @@ class MemoryAnswers:
                 del self._items[scope, item_id]
 
 
-def is_to_be_kept(body: bytes) -> bool:
-    """Whether the client expects its answer to be remembered: the public API does so unless it is told not to."""
-    wants = _read(body)
-    return wants is not None and wants.store is not False
-
-
 def recalled(body: bytes, answers: MemoryAnswers, scope: str) -> tuple[bytes, str]:
     """The body with what it refers to put back in full, and the response it continues; as it came where it refers to
     nothing, or nothing of it is remembered.
@@ -128,7 +122,7 @@ def input_items(body: bytes) -> list[bytes] | None:
             message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
             return [msgspec.json.encode(message)]
         return [bytes(item) for item in msgspec.json.decode(raw, type=list[msgspec.Raw])]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 
@@ -141,13 +135,13 @@ def _resolved(item: bytes, answers: MemoryAnswers, scope: str) -> bytes:
 def _read(body: bytes) -> Wants | None:
     try:
         return msgspec.json.decode(body, type=Wants)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 
 def _id_of(item: bytes) -> str:
     try:
         read = msgspec.json.decode(item, type=Item)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return ""
     return read.id if isinstance(read.id, str) else ""

@@ -9,20 +9,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from itertools import islice
 
 import msgspec
 
 from codex_lb.gateway.continuity.prefixes import Chain, chain_of, continued
+from codex_lb.gateway.errors import InvalidRequestError
 from codex_lb.gateway.leasing.lease import Anchor, AnchorKind
-from codex_lb.gateway.sealed import Held, Sealed, sealed_in
+from codex_lb.gateway.sealed import UNREADABLE, Held, Sealed, sealed_in
 from codex_lb.kit.needle import Needle
 
 RawHeader = tuple[bytes, bytes]
 
 ANCHORS_MAX = 512  # of one request, the newest; a conversation that long has been compacted
+FILES_LOOKED_AT_MAX = 2**15  # places in a request that may name a file, the newest; most of so many are no names
 KEYS_MAX = 4
 
 # Ids that clients give a conversation, the narrowest first (data-plane reference 4.7, clients reference 4 and 6).
@@ -32,8 +33,7 @@ SESSION_HEADERS = (
 )  # fmt: skip
 # The first byte of an affinity key says what the conversation is known by; control shows it to its operator.
 BY_SESSION, BY_CACHE_KEY, BY_PREFIX = b"s", b"c", b"p"
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_SEALED, _FILE = Needle(b'"encrypted_content"'), Needle(b'"file_id"')
+_FILE = Needle(b'"file_id"')
 _FILE_ID = re.compile(rb'"file_id"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -71,7 +71,7 @@ def classify(
     """Of a request to upstream, in its plain form. `behind`: what it continues without repeating it; `items`: its input,
     where that was read before.
     """
-    anchors = anchors_in(body, Sealed(input=items) if items is not None else None)
+    anchors = anchors_in(body, items)
     if keys := session_keys(headers):
         return Continuity(anchors, keys)
     conversation = read_conversation(body)
@@ -84,21 +84,22 @@ def classify(
     return Continuity(anchors, tuple(BY_PREFIX + digest for digest in chain.keys()[:KEYS_MAX]), chain)
 
 
-def anchors_in(data: bytes, read: Sealed | None = None) -> tuple[Anchor, ...]:
-    """Everything in a body, in an event, or in an item, that only one account can read; the newest last."""
-    found: list[Anchor] = []
-    if _SEALED.is_in(data):
-        with suppress(*UNREADABLE):
-            found += map(_anchor_of, sealed_in(read or msgspec.json.decode(data, type=Sealed))[-ANCHORS_MAX:])
-    files = (_FILE_ID.match(data, at) for at in _FILE.places(data))
-    found += [Anchor(AnchorKind.FILE, digest_of(file[1])) for file in files if file]
+def anchors_in(data: bytes, items: Held = None) -> tuple[Anchor, ...]:
+    """Everything in a body, in an event, or in an item, that only one account can read; the newest last.
+
+    `items` is the input of the body, where that was read before.
+    """
+    sealed = [_anchor_of(one) for one in sealed_in(data, items)[-ANCHORS_MAX:]]
+    files = (_FILE_ID.match(data, at) for at in islice(_FILE.places(data), FILES_LOOKED_AT_MAX))
+    ids = [file[1] for file in islice(filter(None, files), ANCHORS_MAX)]
+    found = [*sealed, *(Anchor(AnchorKind.FILE, digest_of(file_id)) for file_id in reversed(ids))]
     return tuple(found[-ANCHORS_MAX:])
 
 
 def _anchor_of(sealed: Sealed) -> Anchor:
     """A thought may be left out; whatever else is sealed is taken for what the turn means nothing without."""
-    kind = AnchorKind.REASONING if sealed.type == "reasoning" else AnchorKind.COMPACTION
-    return Anchor(kind, digest_of(str(sealed.encrypted_content).encode("utf-8", "surrogatepass")))
+    kind = AnchorKind.REASONING if sealed.kind == "reasoning" else AnchorKind.COMPACTION
+    return Anchor(kind, digest_of(sealed.ciphertext.encode("utf-8", "surrogatepass")))
 
 
 def session_keys(headers: Iterable[RawHeader]) -> tuple[bytes, ...]:
@@ -137,9 +138,15 @@ def digest_of(value: bytes) -> bytes:
 
 
 def without(body: bytes, foreign: frozenset[bytes]) -> bytes:
-    """A body without the thoughts that its account cannot read; every other byte of its items stays."""
-    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    items = msgspec.json.decode(members["input"], type=list[msgspec.Raw])
+    """A body without the thoughts that its account cannot read; every other byte of its items stays.
+
+    Raises InvalidRequestError when it cannot be taken apart: nothing of it may go there then.
+    """
+    try:
+        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        items = msgspec.json.decode(members["input"], type=list[msgspec.Raw])
+    except (*UNREADABLE, KeyError) as error:
+        raise InvalidRequestError("The request body is not valid JSON") from error
     kept = [item for item in items if not _is_foreign_thought(bytes(item), foreign)]
     return msgspec.json.encode({**members, "input": msgspec.Raw(msgspec.json.encode(kept))})
 

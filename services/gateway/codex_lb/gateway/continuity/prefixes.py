@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from codex_lb.gateway.sealed import UNREADABLE
+
 ITEM_BYTES_MAX = 64 * 2**10  # of an item, to know it by; what is longer counts with its length
 PREFIXES_MAX = 4  # the request itself, the two before it, and how the conversation began
 
-_CLIENT_TYPES = frozenset({None, "message", "input_text", "input_image", "input_file", "item_reference"})
+_CLIENT_TYPES = frozenset({"message", "input_text", "input_image", "input_file", "item_reference"})
 
 
 class ItemHead(msgspec.Struct):
@@ -67,11 +69,12 @@ def _extended(digest: bytes, ends: list[bytes], items: Iterable[bytes]) -> Chain
 def _is_clients(item: bytes) -> bool:
     try:
         head = msgspec.json.decode(item, type=ItemHead)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return True
     if isinstance(head.type, str) and head.type.endswith("_output"):
         return True
-    return head.role != "assistant" and (head.role is not None or head.type in _CLIENT_TYPES)
+    is_of_a_client = head.type is None or (isinstance(head.type, str) and head.type in _CLIENT_TYPES)
+    return head.role != "assistant" and (head.role is not None or is_of_a_client)
 
 
 def _cut(data: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from codex_lb.gateway.continuity.answers import MemoryAnswers, input_items, is_to_be_kept, recalled
+from codex_lb.gateway.continuity.answers import MemoryAnswers, input_items, recalled
 from codex_lb.gateway.errors import DrainingError, GatewayError
 from codex_lb.gateway.ingress.body import ClientGoneError
 from codex_lb.gateway.ingress.hang_up import hang_up_of
@@ -90,9 +90,8 @@ class Responses:
         )
         is_native = self._dialect is Dialect.NATIVE
         read = native_turn if is_native else public_turn
-        plain, is_kept, continues = received.plain, False, ""
+        plain, continues = received.plain, ""
         if not is_native:
-            is_kept = is_to_be_kept(plain)
             plain, continues = recalled(plain, self._answers, admitted.key.api_key_id if admitted.key else "")
         wanted = read(plain, catalog_of(admitted.policy.models), terms_of(admitted.key))
         asked = Asked(wanted.model, wanted.reasoning_effort, wanted.service_tier, wanted.requested_model)
@@ -112,4 +111,4 @@ class Responses:
             )
         else:
             turn = turn_of(received, admitted, asked, turn_id=turn_id, body=body, items=wanted.input)
-        return turn, is_native or wanted.is_streamed, is_kept, continues
+        return turn, is_native or wanted.is_streamed, wanted.is_stored, continues

@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from codex_lb.gateway.errors import InvalidRequestError
-from codex_lb.gateway.sealed import Held
+from codex_lb.gateway.sealed import ABSENT, Held
 from codex_lb.gateway.translate.input_items import items_of_input, items_of_messages
 from codex_lb.gateway.translate.key_terms import FREE, KeyTerms
-from codex_lb.gateway.translate.members import FALSE, TRUE, Members, Word, is_given, is_list, read, word, written
+from codex_lb.gateway.translate.members import (
+    FALSE,
+    TRUE,
+    UNREADABLE,
+    Members,
+    Word,
+    is_given,
+    is_list,
+    read,
+    word,
+    written,
+)
 from codex_lb.gateway.translate.model_alias import Catalog, named, upstream_effort
 from codex_lb.gateway.translate.rewriting import each, members_of, same, with_members
 from codex_lb.gateway.translate.strict_schema import check_text, check_tools
@@ -56,7 +67,6 @@ WEB_SEARCH_PREVIEW: Final = "web_search_preview"  # and its dated variants
 WEB_SEARCH: Final = Needle(WEB_SEARCH_PREVIEW.encode())
 UPSTREAM_TIER: Final = {"fast": "priority"}
 NULL = msgspec.Raw(b"null")
-ABSENT = msgspec.Raw()
 
 
 class NotForUpstream(msgspec.Struct):
@@ -94,21 +104,25 @@ class ResponsesRequest(NotForUpstream):
     previous_response_id: str | None = None
 
 
-READ: Final = ResponsesRequest.__struct_fields__
+READ: Final = tuple(name for name in ResponsesRequest.__struct_fields__ if name not in NOT_FOR_UPSTREAM)
 
 
 class NativeRequest(ResponsesRequest):
     """All that is looked at of a request of Codex's, in one pass: its input is large."""
 
-    store: object = None
+    store: msgspec.Raw = ABSENT
     tools: msgspec.Raw = ABSENT
     tool_choice: msgspec.Raw = ABSENT
     input: Held = None
+    item: msgspec.Raw = ABSENT  # these two stand in no request
+    encrypted_content: msgspec.Raw = ABSENT
 
-    def may_be_refused(self) -> bool:
+    def needs_a_closer_look(self) -> bool:
         """Whether it has what upstream refuses or calls otherwise, or might."""
         return (
-            self.store is not False
+            self.store != FALSE
+            or self.item is not ABSENT
+            or self.encrypted_content is not ABSENT
             or self.previous_response_id is not None
             or _UNWANTED(self) != _NONE_OF_THEM
             or WEB_SEARCH.is_in(self.tools)
@@ -135,6 +149,7 @@ class ResponsesTurn:
     is_streamed: bool
     reasoning_effort: str
     service_tier: str
+    is_stored: bool = False  # as the public API does unless it is told not to: the client may come back to the answer
     input: Held = None  # where it was read
 
 
@@ -144,13 +159,26 @@ def native_turn(body: bytes, catalog: Catalog, terms: KeyTerms = FREE, *, is_fra
 
     `is_frame`: it came over a socket, which streams by nature.
     """
-    asked = _checked(read(body, NativeRequest))
-    choice = _choice(asked, catalog, terms)
+    turn = _as_it_is(body, catalog, terms, is_frame=is_frame)
+    if turn is not None:
+        return turn
+    members = read(body, Members)
+    return _turn(body, members, members, catalog, terms, is_frame=is_frame)
+
+
+def _as_it_is(body: bytes, catalog: Catalog, terms: KeyTerms, *, is_frame: bool) -> ResponsesTurn | None:
+    """A request in which nothing needs to be changed; None where something may, or is not as it should be."""
+    try:
+        asked = msgspec.json.decode(body, type=NativeRequest)
+    except UNREADABLE:
+        return None
     is_streamed = asked.stream is True
-    if asked.may_be_refused() or choice != _wish(asked) or not (is_streamed or is_frame):
-        members = read(body, Members)
-        return _turn(body, members, members, catalog, terms, is_frame=is_frame)
-    return ResponsesTurn(body, asked.model, choice.model, is_streamed, choice.effort, choice.tier, asked.input)
+    if asked.needs_a_closer_look() or not asked.model.strip() or not (is_streamed or is_frame):
+        return None
+    choice = _choice(asked, catalog, terms)
+    if choice != _wish(asked):
+        return None
+    return ResponsesTurn(body, asked.model, choice.model, is_streamed, choice.effort, choice.tier, input=asked.input)
 
 
 def public_turn(body: bytes, catalog: Catalog, terms: KeyTerms = FREE) -> ResponsesTurn:
@@ -176,7 +204,9 @@ def _turn(
     body: bytes, members: Members, prepared: Members, catalog: Catalog, terms: KeyTerms, *, is_frame: bool = False
 ) -> ResponsesTurn:
     """What both dialects have in common: members that upstream refuses, or calls otherwise."""
-    asked = _checked(read(written({name: prepared[name] for name in READ if name in prepared}), ResponsesRequest))
+    asked = read(written({name: prepared[name] for name in READ if name in prepared}), ResponsesRequest)
+    if not asked.model.strip():
+        raise InvalidRequestError("Invalid request payload", param="model")
     choice, wish = _choice(asked, catalog, terms), _wish(asked)
     _check_truncation(prepared.get("truncation", NULL))
     sent = {name: raw for name, raw in prepared.items() if name not in NOT_FOR_UPSTREAM}
@@ -204,17 +234,8 @@ def _turn(
         is_streamed=asked.stream is True,
         reasoning_effort=choice.effort,
         service_tier=choice.tier,
+        is_stored=prepared.get("store") != FALSE,
     )
-
-
-Asked = TypeVar("Asked", bound=ResponsesRequest)
-
-
-def _checked(request: Asked) -> Asked:
-    """The request, if it names a model. Raises InvalidRequestError."""
-    if not request.model.strip():
-        raise InvalidRequestError("Invalid request payload", param="model")
-    return request
 
 
 def _wish(asked: ResponsesRequest) -> Choice:
