@@ -9,7 +9,8 @@ import msgspec
 
 from codex_lb.kit.needle import Needle
 
-CIPHERTEXT_CHARS_MIN = 16  # shorter is no ciphertext
+CIPHERTEXT_BYTES_MIN = 16  # shorter is no ciphertext
+REASONING, QUOTES = b'"reasoning"', b'""'
 LEVELS = 2  # a body or an event holds items, and they may hold some
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 ABSENT: Final = msgspec.Raw()
@@ -25,15 +26,22 @@ class Sealed(msgspec.Struct, gc=False):
     input: Held = None
 
     @property
-    def kind(self) -> str:
-        """Its type; empty where it has none."""
-        return _text(self.type)
+    def is_thought(self) -> bool:
+        """Whether it is reasoning."""
+        kind = bytes(self.type)
+        return kind == REASONING or (b"\\" in kind and _unescaped(kind) == b"reasoning")
 
     @property
-    def ciphertext(self) -> str:
-        """What is sealed; empty where nothing is."""
-        text = "" if self.encrypted_content is ABSENT else _text(self.encrypted_content)
-        return text if len(text) >= CIPHERTEXT_CHARS_MIN else ""
+    def is_sealed(self) -> bool:
+        """Whether there is a ciphertext."""
+        view = memoryview(self.encrypted_content)
+        return len(view) >= CIPHERTEXT_BYTES_MIN + len(QUOTES) and view[0] == QUOTES[0]
+
+    @property
+    def ciphertext(self) -> bytes:
+        """What is sealed."""
+        text = bytes(self.encrypted_content)
+        return _unescaped(text) if b"\\" in text else text[1:-1]
 
 
 # What stands there may be anything; only objects and lists of them are looked into.
@@ -73,7 +81,7 @@ def _found(holder: Sealed, levels: int) -> list[Sealed]:
         for one in holder.input:
             if isinstance(one, Sealed) and (one.encrypted_content is not ABSENT or one.item or one.input):
                 found += _found(one, levels - 1)
-    if holder.ciphertext:
+    if holder.is_sealed:
         found.append(holder)
     return found
 
@@ -89,7 +97,7 @@ def _found_piece_by_piece(raw: msgspec.Raw, levels: int) -> Iterator[Sealed]:
         if _MARK.is_in(one):
             yield from _found_piece_by_piece(one, levels - 1)
     sealed = Sealed(holder.type, holder.encrypted_content)
-    if sealed.ciphertext:
+    if sealed.is_sealed:
         yield sealed
 
 
@@ -97,8 +105,9 @@ def _starts(raw: msgspec.Raw, with_this: bytes) -> bool:
     return bytes(memoryview(raw)[:1]) == with_this
 
 
-def _text(raw: msgspec.Raw) -> str:
+def _unescaped(text: bytes) -> bytes:
+    """What a string in JSON says; itself where that cannot be told."""
     try:
-        return msgspec.json.decode(raw, type=str)
+        return msgspec.json.decode(text, type=str).encode("utf-8", "surrogatepass")
     except UNREADABLE:
-        return ""
+        return text

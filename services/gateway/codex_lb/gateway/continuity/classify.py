@@ -98,8 +98,8 @@ def anchors_in(data: bytes, items: Held = None) -> tuple[Anchor, ...]:
 
 def _anchor_of(sealed: Sealed) -> Anchor:
     """A thought may be left out; whatever else is sealed is taken for what the turn means nothing without."""
-    kind = AnchorKind.REASONING if sealed.kind == "reasoning" else AnchorKind.COMPACTION
-    return Anchor(kind, digest_of(sealed.ciphertext.encode("utf-8", "surrogatepass")))
+    kind = AnchorKind.REASONING if sealed.is_thought else AnchorKind.COMPACTION
+    return Anchor(kind, digest_of(sealed.ciphertext))
 
 
 def session_keys(headers: Iterable[RawHeader]) -> tuple[bytes, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
+
+from msgspec import Struct
 
 from codex_lb.api.control.v1 import leases_pb2 as pb
 from codex_lb.gateway.outcome import Outcome, Usage
@@ -23,16 +25,15 @@ class Work(Enum):
     IMAGE = auto()
 
 
-class AnchorKind(Enum):
-    """What an anchor stands for."""
+class AnchorKind(IntEnum):
+    """What an anchor stands for, in control's numbers."""
 
-    FILE = auto()
-    REASONING = auto()
-    COMPACTION = auto()
+    FILE = pb.ANCHOR_KIND_FILE
+    REASONING = pb.ANCHOR_KIND_REASONING
+    COMPACTION = pb.ANCHOR_KIND_COMPACTION
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(Struct, frozen=True):
     """Upstream state that only one account can read, by its SHA-256."""
 
     kind: AnchorKind

@@ -52,11 +52,6 @@ WORK = {
     Work.CODEX_CONTROL: pb.WORK_KIND_CODEX_CONTROL,
     Work.IMAGE: pb.WORK_KIND_IMAGE,
 }
-ANCHOR = {
-    AnchorKind.FILE: pb.ANCHOR_KIND_FILE,
-    AnchorKind.REASONING: pb.ANCHOR_KIND_REASONING,
-    AnchorKind.COMPACTION: pb.ANCHOR_KIND_COMPACTION,
-}
 USER_AGENT_CHARS_MAX = 120
 
 
@@ -205,7 +200,7 @@ def report(end: TurnEnd) -> pb.TurnReport:
 
 def anchor(value: Anchor) -> pb.Anchor:
     """An anchor."""
-    return pb.Anchor(kind=ANCHOR[value.kind], digest=value.digest)
+    return pb.Anchor(kind=pb.AnchorKind.ValueType(value.kind), digest=value.digest)
 
 
 def fault(value: Fault) -> pb.Fault:
