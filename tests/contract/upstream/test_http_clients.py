@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,6 +14,7 @@ import pytest
 from codex_lb.gateway.outcome import Blame
 from codex_lb.gateway.upstream.aiohttp_session import open_session
 from codex_lb.gateway.upstream.direct import DirectUpstream
+from codex_lb.gateway.upstream.exchange import Answer
 from codex_lb.gateway.upstream.http import BrokenConnectionError, UpstreamHttp
 from codex_lb.gateway.upstream.proxied import ProxiedUpstream
 from tests.support.raw_server import Peer, Serve, raw_server
@@ -183,6 +185,22 @@ async def test_a_connection_that_cannot_be_used_again_is_not(client: Client, ans
 
         assert told == [(200, b"ok")] * 3
         assert len(server.peers) == 3
+
+
+async def test_an_answer_that_is_done_with_needs_no_garbage_collector() -> None:
+    gc.disable()
+    try:
+        async with (
+            raw_server(always(framed(BODY, "length", random.Random(1)))) as server,
+            direct(server.url) as upstream,
+        ):
+            for _ in range(20):
+                await answered(upstream)
+            left = sum(isinstance(one, Answer) for one in gc.get_objects())
+    finally:
+        gc.enable()
+
+    assert left <= 1
 
 
 async def test_leaving_an_answer_hangs_up(client: Client) -> None:

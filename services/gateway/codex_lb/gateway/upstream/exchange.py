@@ -102,6 +102,10 @@ class Answer:
             self._connection.stop_reading()
         self._wake()
 
+    def leave(self) -> None:
+        """Nobody asks for more. It and its parser hold each other, and would wait for the garbage collector."""
+        self._parser = None
+
     def end(self, error: Exception | None) -> None:
         """The connection is closed."""
         if not self.is_over:
@@ -200,6 +204,8 @@ class Connection(asyncio.Protocol):
         Closing is how upstream is told to stop.
         """
         answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.leave()
         if answer is not None and answer.leaves_connection_usable and self._is_sent:
             self.go_on_reading()
             return not self._transport.is_closing()
