@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from bench import names as n
 from bench.loads import LOADS, Load
 from bench.measured import Figures, Measured, Rounds
-from bench.process import beside, cpu_s
+from bench.process import awake, beside, cpu_s
 from bench.subjects import Source, Subject
 from bench.targets import FLOOR, TOOLS
 
@@ -30,16 +31,24 @@ async def cost(
 ) -> Figures:
     """Microseconds of CPU per turn, or per event of a turn; in all, part by part, and of the bench itself."""
     for subject in subjects:
-        await load.begin(subject)
-        await load.run(subject, seconds)  # connections, caches, plans
+        with turn_of(subject):
+            await load.begin(subject)
+            await load.run(subject, seconds)  # connections, caches, plans
     seen = Rounds()
     with beside(urgent=False) as others:
         for _ in range(rounds):
             for subject in subjects:
-                for part, us in (await one_round(load, subject, source, seconds)).items():
+                with turn_of(subject):
+                    used = await one_round(load, subject, source, seconds)
+                for part, us in used.items():
                     seen.add(part, us)
     found = seen.measured(others.note)
     return {name: found, **({PER_CORE[name]: carried(found)} if name in PER_CORE else {})}
+
+
+def turn_of(subject: Subject) -> AbstractContextManager[None]:
+    """While it is measured."""
+    return awake(subject.pids) if subject.is_peer else nullcontext()
 
 
 async def one_round(load: Load, subject: Subject, source: Source, seconds: float) -> dict[str, float]:

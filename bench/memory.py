@@ -118,6 +118,7 @@ async def peaks(started: Sequence[Started], upstream: str, folder: Path) -> Figu
                 await closed_loop(
                     subject.url, small, clients=AT_ONCE, turns=200
                 )  # what any turn loads is not the body's
+                await repeated.begin(subject)
                 before = memory_bytes(subject.pids)
                 forget_peaks(subject.pids)
                 large = subject.request(repeated.data, repeated.answer, *repeated.headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -87,6 +88,7 @@ async def running(
         pin(process.pid, MEASURED_CORE)
         yield process.pid
     finally:
+        process.send_signal(signal.SIGCONT)  # it may stand still
         process.terminate()  # and not at once: nginx takes its worker along
         await asyncio.to_thread(ended, process)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from bench.others import running
+from bench.process import stand_still
 from bench.subjects import ACCOUNTS, QUIET, Subject, made
 from tests.support.logins import auth_file
 from tests.support.system import free_port
@@ -55,6 +56,7 @@ async def litellm(upstream: str, folder: Path) -> AsyncIterator[Subject]:
     program = str(environment("litellm", LITELLM) / "bin" / "litellm")
     command = [program, "--config", str(configuration), "--host", "127.0.0.1", "--port", str(port)]
     async with running(command, folder, port, env=QUIETLY, within_s=STARTED_WITHIN_S) as pid:
+        stand_still([pid])
         yield Subject(
             "litellm",
             f"http://127.0.0.1:{port}",
@@ -62,6 +64,7 @@ async def litellm(upstream: str, folder: Path) -> AsyncIterator[Subject]:
             api_key=KEY,
             path="/v1/responses",
             loads=frozenset({"short", "long"}),
+            is_peer=True,
         )
 
 
@@ -99,7 +102,8 @@ async def _monolith(name: str, upstream: str, folder: Path, transport: dict[str,
         (await admin.put("/settings", json={**current, "apiKeyAuthEnabled": True})).raise_for_status()
         key = made_key.raise_for_status().json()["key"]
         url = f"http://127.0.0.1:{port}"
-        yield Subject(name, url, {name: pid}, api_key=key, loads=frozenset({"short", "long"}))
+        stand_still([pid])
+        yield Subject(name, url, {name: pid}, api_key=key, loads=frozenset({"short", "long"}), is_peer=True)
 
 
 def python_of(names: tuple[str, ...]) -> str:

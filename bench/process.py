@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,6 +67,26 @@ def unpin(pid: int) -> None:
     """Lets a process and its children run wherever there is room."""
     for thread in _threads(pid):
         os.sched_setaffinity(thread, range(os.cpu_count() or 1))
+
+
+def stand_still(pids: Iterable[int]) -> None:
+    """Stops the trees in what they are doing, until `awake`."""
+    _signal(pids, signal.SIGSTOP)
+
+
+@contextmanager
+def awake(pids: Iterable[int]) -> Iterator[None]:
+    """Inside, trees that stand still go on."""
+    _signal(pids, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        stand_still(pids)
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in (pid for root in pids for pid in tree(root)):
+        os.kill(pid, number)
 
 
 @dataclass(slots=True)

@@ -61,6 +61,7 @@ class Subject:
     api_key: str = "none"
     path: str = PATH
     loads: frozenset[str] = PLAIN  # what it is asked for
+    is_peer: bool = False  # it stands still while others are measured, for what it does meanwhile is not theirs
 
     def request(self, body: bytes, asked: str, *headers: str, path: str | None = None) -> bytes:
         """A request to it, asking upstream for an answer like this."""

@@ -148,7 +148,7 @@ def without(body: bytes, foreign: frozenset[bytes]) -> bytes:
     except (*UNREADABLE, KeyError) as error:
         raise InvalidRequestError("The request body is not valid JSON") from error
     kept = [item for item in items if not _is_foreign_thought(bytes(item), foreign)]
-    return msgspec.json.encode({**members, "input": msgspec.Raw(msgspec.json.encode(kept))})
+    return msgspec.json.encode({**members, "input": kept})  # in one piece, for it may be megabytes
 
 
 def _is_foreign_thought(item: bytes, foreign: frozenset[bytes]) -> bool:

@@ -108,6 +108,8 @@ class HttpAttempt:
             deadline.heard = monotonic()
             for segment in scanner.feed(chunk):
                 await take(segment)
+            if answer.is_at_end and isinstance(relay.outcome, Completed):
+                return relay.outcome  # its end takes along what was taken, in one piece
             await relay.flush()
             if relay.outcome is not None:
                 await self._tail(answer, scanner, relay)

@@ -126,11 +126,11 @@ class SocketAttempt:
                 timings.first_byte_s = context.elapsed()
             holding.begun()
             await relay.take(segment_of_frame(heard))
+            if isinstance(relay.outcome, Completed):
+                self._session.note_response(relay.outcome.response_id, context.request.continuity.chain)
+                return relay.outcome  # its end takes along what was taken, in one piece
             await relay.flush()
             if relay.outcome is not None:
-                if isinstance(relay.outcome, Completed):
-                    chain = context.request.continuity.chain
-                    self._session.note_response(relay.outcome.response_id, chain)
                 return relay.outcome
 
     def _readable(self, holding: Holding) -> str:
