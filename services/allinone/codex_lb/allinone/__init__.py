@@ -7,4 +7,4 @@ from codex_lb.kit.left_out import leave_out, left_out
 leave_out("httpx._main")
 leave_out("mako.ext.pygmentplugin")
 with left_out("rich"):
-    import structlog  # noqa: F401 - here, before anybody else does
+    import structlog  # noqa: F401 - unused here: it is loaded now, while rich is left out, so that nobody loads it with rich

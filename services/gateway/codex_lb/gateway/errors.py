@@ -6,11 +6,13 @@ Shapes follow data-plane reference 1.2 and 4.10; what each client does with them
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
 from codex_lb.gateway.outcome import Fault
 
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what reading JSON raises
 OWNER_RETRY_AFTER_S_MAX = 30.0
 RETRY_AFTER_S = 5  # for our own overload: long enough to matter, short enough not to be noticed
 

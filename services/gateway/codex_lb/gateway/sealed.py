@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 import msgspec
 
+from codex_lb.gateway.errors import UNREADABLE
 from codex_lb.kit.needle import Needle
 
 CIPHERTEXT_BYTES_MIN = 16  # shorter is no ciphertext
 REASONING, QUOTES = b'"reasoning"', b'""'
 LEVELS = 2  # a body or an event holds items, and they may hold some
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+SMALL_BYTES = 8 * 2**20  # whatever such a body holds is read at once, in some 160 MB at worst
+OBJECTS_MAX = 2**18  # of a larger one; a conversation has one for every hundred bytes or more
 ABSENT: Final = msgspec.Raw()
 _MARK = Needle(b'"encrypted_content"')
 
@@ -46,7 +49,7 @@ class Sealed(msgspec.Struct, gc=False):
 
 # What stands there may be anything; only objects and lists of them are looked into.
 Scalar: TypeAlias = str | int | float | bool | None
-Held: TypeAlias = Sealed | list[Sealed | Scalar] | Scalar
+Held: TypeAlias = Sealed | list[Sealed] | Scalar
 
 
 class Loose(msgspec.Struct, gc=False):
@@ -67,10 +70,15 @@ def sealed_in(data: bytes, items: Held = None) -> list[Sealed]:
         return []
     if items is not None:
         return _found(Sealed(input=items), LEVELS)
-    try:
-        return _found(msgspec.json.decode(data, type=Sealed), LEVELS)
-    except UNREADABLE:
-        return list(_found_piece_by_piece(msgspec.Raw(data), LEVELS))
+    with suppress(*UNREADABLE):
+        if is_read_at_once(data):
+            return _found(msgspec.json.decode(data, type=Sealed), LEVELS)
+    return list(_found_piece_by_piece(msgspec.Raw(data), LEVELS))
+
+
+def is_read_at_once(data: bytes) -> bool:
+    """Whether a pass over all levels makes no more objects than there is room for."""
+    return len(data) <= SMALL_BYTES or data.count(b"{") <= OBJECTS_MAX
 
 
 def _found(holder: Sealed, levels: int) -> list[Sealed]:
@@ -79,7 +87,7 @@ def _found(holder: Sealed, levels: int) -> list[Sealed]:
         found += _found(holder.item, levels - 1)
     if levels and isinstance(holder.input, list):
         for one in holder.input:
-            if isinstance(one, Sealed) and (one.encrypted_content is not ABSENT or one.item or one.input):
+            if one.encrypted_content is not ABSENT or one.item or one.input:
                 found += _found(one, levels - 1)
     if holder.is_sealed:
         found.append(holder)
@@ -94,7 +102,7 @@ def _found_piece_by_piece(raw: msgspec.Raw, levels: int) -> Iterator[Sealed]:
     except UNREADABLE:
         return
     for one in (holder.item, *listed) if levels else ():
-        if _MARK.is_in(one):
+        if _starts(one, b"{") and _MARK.is_in(one):
             yield from _found_piece_by_piece(one, levels - 1)
     sealed = Sealed(holder.type, holder.encrypted_content)
     if sealed.is_sealed:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codex_lb.gateway.errors import InvalidRequestError
+from codex_lb.gateway.sealed import OBJECTS_MAX, SMALL_BYTES
 from codex_lb.gateway.translate.model_alias import Catalog
 from codex_lb.gateway.translate.responses import ALIASES, NOT_FOR_UPSTREAM, native_turn, public_turn
 
@@ -443,3 +444,12 @@ def test_a_request_of_codexs_that_needs_no_change_is_told_from_one_that_does(
 
     assert json.loads(turn.body) == json.loads(other.body)
     assert replace(turn, body=b"", input=None) == replace(other, body=b"", input=None)
+
+
+def test_a_large_body_of_nothing_but_small_objects_is_not_read_into_objects() -> None:
+    few = b'{"model":"m","stream":true,"store":false,"input":[%b{"type":"message"}]}'
+    small, dense = few % (b"{}," * OBJECTS_MAX), few % (b"{}," * (SMALL_BYTES // 3 + 1))
+
+    assert native_turn(small, CATALOG).input is not None
+    assert native_turn(dense, CATALOG).input is None
+    assert native_turn(dense, CATALOG).body is dense

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from codex_lb.gateway.sealed import UNREADABLE
+from codex_lb.gateway.errors import UNREADABLE
 from codex_lb.kit.needle import Needle
 
 PREVIOUS, REFERENCE = Needle(b'"previous_response_id"'), Needle(b'"item_reference"')

@@ -15,9 +15,9 @@ from itertools import islice
 import msgspec
 
 from codex_lb.gateway.continuity.prefixes import Chain, chain_of, continued
-from codex_lb.gateway.errors import InvalidRequestError
+from codex_lb.gateway.errors import UNREADABLE, InvalidRequestError
 from codex_lb.gateway.leasing.lease import Anchor, AnchorKind
-from codex_lb.gateway.sealed import UNREADABLE, Held, Sealed, sealed_in
+from codex_lb.gateway.sealed import Held, Sealed, sealed_in
 from codex_lb.kit.needle import Needle
 
 RawHeader = tuple[bytes, bytes]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from codex_lb.gateway.sealed import UNREADABLE
+from codex_lb.gateway.errors import UNREADABLE
 
 ITEM_BYTES_MAX = 64 * 2**10  # of an item, to know it by; what is longer counts with its length
 PREFIXES_MAX = 4  # the request itself, the two before it, and how the conversation began

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope
 
 from codex_lb.gateway.continuity.classify import classify
 from codex_lb.gateway.continuity.prefixes import Chain
-from codex_lb.gateway.errors import ForbiddenError, KeyLimitReachedError
+from codex_lb.gateway.errors import UNREADABLE, ForbiddenError, KeyLimitReachedError
 from codex_lb.gateway.ingress.body import read_body, unpack
 from codex_lb.gateway.ingress.images import FetchImages
 from codex_lb.gateway.leasing.policy import KeyPolicy, ListedModel, ReachedLimit
@@ -19,7 +19,6 @@ from codex_lb.gateway.routes.gate import Admitted, header
 from codex_lb.gateway.sealed import Held
 from codex_lb.gateway.translate.image_parts import image_urls, with_images
 from codex_lb.gateway.translate.key_terms import FREE, KeyTerms
-from codex_lb.gateway.translate.members import UNREADABLE
 from codex_lb.gateway.translate.model_alias import Catalog
 from codex_lb.gateway.turn.context import TurnRequest
 from codex_lb.gateway.upstream.headers import RawHeader

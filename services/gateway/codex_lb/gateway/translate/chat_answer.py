@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
+from codex_lb.gateway.errors import UNREADABLE
 from codex_lb.gateway.translate.chat_messages import REASONING_FORMAT, Thought
-from codex_lb.gateway.translate.members import UNREADABLE
 
 PARAGRAPH: Final = "\n\n"  # between two messages, or two parts of a summary: upstream sends them without a space
 CUT_SHORT: Final = {

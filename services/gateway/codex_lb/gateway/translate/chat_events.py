@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from codex_lb.gateway.errors import UNREADABLE
 from codex_lb.gateway.translate.chat_answer import (
     CALLS,
     AnswerHead,
@@ -23,7 +24,7 @@ from codex_lb.gateway.translate.chat_answer import (
     usage_of,
 )
 from codex_lb.gateway.translate.chat_messages import REASONING_FORMAT, Thought
-from codex_lb.gateway.translate.members import UNREADABLE, is_text
+from codex_lb.gateway.translate.members import is_text
 
 CONTENT: Final = b'"content":'
 REFUSAL: Final = b'"refusal":'

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from codex_lb.gateway.errors import InvalidRequestError
-from codex_lb.gateway.translate.members import UNREADABLE, Members, is_given, is_list, is_text, read, word, written
+from codex_lb.gateway.errors import UNREADABLE, InvalidRequestError
+from codex_lb.gateway.translate.members import Members, is_given, is_list, is_text, read, word, written
 
 REASONING_FORMAT = "openai-responses-v1"  # OpenRouter's name for reasoning that only OpenAI's models can read
 PARTS_OF_THOUGHT = ("reasoning", "thinking", "redacted_thinking")  # other vendors' reasoning: nobody here can read it

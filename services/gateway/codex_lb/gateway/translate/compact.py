@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from codex_lb.gateway.errors import InvalidRequestError, UpstreamFailedError
+from codex_lb.gateway.errors import UNREADABLE, InvalidRequestError, UpstreamFailedError
 from codex_lb.gateway.outcome import Blame, Fault
-from codex_lb.gateway.translate.members import FALSE, TRUE, UNREADABLE, Members, is_list, read, word
+from codex_lb.gateway.translate.members import FALSE, TRUE, Members, is_list, read, word
 
 TRIGGER = msgspec.Raw(b'{"type":"compaction_trigger"}')
 DROPPED = frozenset({"store", "text", "tools", "tool_choice", "client_metadata"})

@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from codex_lb.gateway.translate.members import UNREADABLE, word, written
+from codex_lb.gateway.errors import UNREADABLE
+from codex_lb.gateway.translate.members import word, written
 from codex_lb.gateway.translate.rewriting import each, members_of, with_members
 from codex_lb.kit.needle import Needle
 

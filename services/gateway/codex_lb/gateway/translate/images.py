@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from codex_lb.gateway.errors import GatewayError, InvalidRequestError, envelope
-from codex_lb.gateway.translate.members import UNREADABLE, Word, is_text, read
+from codex_lb.gateway.errors import UNREADABLE, GatewayError, InvalidRequestError, envelope
+from codex_lb.gateway.translate.members import Word, is_text, read
 
 HOST_MODEL = "gpt-5.5"  # it calls the tool; the tool draws
 LATEST = "gpt-image-2"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
-from codex_lb.gateway.errors import InvalidRequestError
+from codex_lb.gateway.errors import UNREADABLE, InvalidRequestError
 
 T = TypeVar("T")
 Members = dict[str, msgspec.Raw]
@@ -14,7 +14,6 @@ WORD_BYTES_MAX = 256
 # A word of a client's that travels in messages to control, which must stay small.
 Word = Annotated[str, msgspec.Meta(max_length=WORD_BYTES_MAX)]
 
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 TRUE, FALSE = msgspec.Raw(b"true"), msgspec.Raw(b"false")
 
 

@@ -12,14 +12,13 @@ from typing import Final
 
 import msgspec
 
-from codex_lb.gateway.errors import InvalidRequestError
-from codex_lb.gateway.sealed import ABSENT, Held
+from codex_lb.gateway.errors import UNREADABLE, InvalidRequestError
+from codex_lb.gateway.sealed import ABSENT, Held, is_read_at_once
 from codex_lb.gateway.translate.input_items import items_of_input, items_of_messages
 from codex_lb.gateway.translate.key_terms import FREE, KeyTerms
 from codex_lb.gateway.translate.members import (
     FALSE,
     TRUE,
-    UNREADABLE,
     Members,
     Word,
     is_given,
@@ -168,6 +167,8 @@ def native_turn(body: bytes, catalog: Catalog, terms: KeyTerms = FREE, *, is_fra
 
 def _as_it_is(body: bytes, catalog: Catalog, terms: KeyTerms, *, is_frame: bool) -> ResponsesTurn | None:
     """A request in which nothing needs to be changed; None where something may, or is not as it should be."""
+    if not is_read_at_once(body):
+        return None
     try:
         asked = msgspec.json.decode(body, type=NativeRequest)
     except UNREADABLE:

@@ -10,7 +10,8 @@ from itertools import zip_longest
 
 import msgspec
 
-from codex_lb.gateway.translate.members import UNREADABLE, Members, written
+from codex_lb.gateway.errors import UNREADABLE
+from codex_lb.gateway.translate.members import Members, written
 
 Change = Callable[[msgspec.Raw], msgspec.Raw]
 

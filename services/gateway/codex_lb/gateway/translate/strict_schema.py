@@ -10,8 +10,7 @@ from typing import Final
 
 import msgspec
 
-from codex_lb.gateway.errors import InvalidRequestError
-from codex_lb.gateway.translate.members import UNREADABLE
+from codex_lb.gateway.errors import UNREADABLE, InvalidRequestError
 
 NAME_CHARS_MAX = 64
 Path = tuple["Path", str] | None  # the way to the parent, and the last step; whole paths would cost depth times width

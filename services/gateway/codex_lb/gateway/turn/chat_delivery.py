@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 from starlette.types import Send
 
-from codex_lb.gateway.errors import GatewayError, UpstreamFailedError
+from codex_lb.gateway.errors import UNREADABLE, GatewayError, UpstreamFailedError
 from codex_lb.gateway.outcome import Blame, Fault
 from codex_lb.gateway.translate.chat_answer import AnswerHead, completion
 from codex_lb.gateway.translate.chat_events import DONE, ChatChunks
 from codex_lb.gateway.translate.chat_messages import Thought
-from codex_lb.gateway.translate.members import UNREADABLE
 from codex_lb.gateway.turn.delivery import KNOWN_TO_CLIENTS, Dialect, JsonDelivery, SseDelivery, code_for_stream
 from codex_lb.gateway.turn.meter import read_terminal
 from codex_lb.gateway.turn.sse import Kind, Segment, data_of
